@@ -10,6 +10,7 @@ the changed settings, and the metric on validation data at the end of the run (c
 import argparse
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -22,10 +23,19 @@ CELLS = ("rnn", "gru", "lstm")
 _RATES = (0.0025, 0.005, 0.01, 0.02)
 #: By study the task, and of each cell the settings that are tried.
 GRIDS = {
-    "shakespeare": ("text", {cell: [{"lr": rate} for rate in _RATES] for cell in CELLS}),
+    "shakespeare": (
+        "text",
+        {
+            **{cell: [{"lr": rate} for rate in _RATES] for cell in ("rnn", "gru")},
+            "lstm": [{"lr": rate} for rate in (*_RATES, 0.04)],  # whose best is the last one of the others
+        },
+    ),
     "copy-memory": ("100", {cell: [{"lr": rate} for rate in _RATES] for cell in CELLS}),
     "adding": ("200", {cell: [{"lr": rate} for rate in _RATES] for cell in CELLS}),
-    "chung2014": ("nottingham", {cell: [{}] for cell in CELLS}),
+    "chung2014": (
+        "nottingham",
+        {cell: [{"batch": 4, "epochs": 4, "lr": rate} for rate in (0.02, 0.04)] for cell in CELLS},
+    ),
 }
 
 
@@ -65,6 +75,7 @@ def main() -> None:
             print(line, flush=True)
             with open(options.out, "a") as lines:
                 lines.write(line + "\n")
+            shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

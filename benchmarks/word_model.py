@@ -31,9 +31,10 @@ EXPLANATION = f"""\
 The defaults of PyTorch's example `word_language_model` with `--tied`: dropout, {LAYERS} layers of {UNITS} units,
 dropout, an output layer that shares the embedding's weights, cross-entropy over {WORDS:,} words (those of the standard
 library's source, the rest as one more), truncated backpropagation through {STEPS} steps of {BATCH} streams, clipping at
-{LARGEST_NORM}, SGD, and the loss as a Python scalar. Medians over interleaved rounds, of the ratio also the
-interquartile range, and the ratio of the minima. "By NumPy" is meant of the recurrence. Peak memory is the growth of a
-fresh process's peak in its first three steps on one thread."""
+{LARGEST_NORM}, SGD, and the loss as a Python scalar. Ours is `ops.linear_cross_entropy`; PyTorch's is its output layer
+and `cross_entropy`, as in that example, or "by chunks" its `linear_cross_entropy` with its default options. Medians
+over interleaved rounds, of the ratio also the interquartile range, and the ratio of the minima. "By NumPy" is meant of
+the recurrence. Peak memory is the growth of a fresh process's peak in its first three steps on one thread."""
 
 
 def words() -> np.ndarray:
@@ -44,7 +45,7 @@ def words() -> np.ndarray:
 
 
 class Model(nn.Module):
-    """A word model: logits of the next word from those so far."""
+    """A word model: its loss of predicting each word from those before it."""
 
     def __init__(self, kind: str):
         self.embedding = nn.Embedding(WORDS, UNITS)
@@ -52,9 +53,11 @@ class Model(nn.Module):
         self.recurrence = getattr(nn, kind)(UNITS, UNITS, num_layers=LAYERS, dropout=DROPOUT)
         self.output = nn.TiedLinear(self.embedding)
 
-    def forward(self, ids: Any, state: Any) -> tuple[Tensor, Any]:
+    def forward(self, ids: Any, targets: Any, state: Any) -> tuple[Tensor, Any]:
+        """The loss, without an array of all logits, and the state."""
         hidden, state = self.recurrence(self.dropout(self.embedding(ids)), state)
-        return self.output(self.dropout(hidden)), state
+        weight, bias = self.output.W.mT, self.output.b
+        return ops.linear_cross_entropy(self.dropout(hidden), weight, targets, linear_bias=bias), state
 
 
 def ours(kind: str, compiled: str | bool | None = None) -> Callable[[], float]:
@@ -68,8 +71,7 @@ def ours(kind: str, compiled: str | bool | None = None) -> Callable[[], float]:
         nonlocal state
         window = stream.next_batch()
         with nullcontext() if compiled is None else compiling(compiled):
-            logits, state = model(window.inputs, None if window.starts else state)
-            loss = ops.cross_entropy(logits, window.targets)
+            loss, state = model(window.inputs, window.targets, None if window.starts else state)
             optimizer.zero_grad()
             loss.backward()
         optim.clip_gradient_norm(parameters, LARGEST_NORM)
@@ -80,7 +82,8 @@ def ours(kind: str, compiled: str | bool | None = None) -> Callable[[], float]:
     return step
 
 
-def pytorch(kind: str) -> Callable[[], float]:
+def pytorch(kind: str, by_chunks: bool = False) -> Callable[[], float]:
+    """A training step of PyTorch's; the loss with its gradients by chunks of rows, or after all logits."""
     import torch
 
     class Peer(torch.nn.Module):
@@ -91,9 +94,16 @@ def pytorch(kind: str) -> Callable[[], float]:
             self.output = torch.nn.Linear(UNITS, WORDS)
             self.output.weight = self.embedding.weight
 
-        def forward(self, ids: Any, state: Any) -> Any:
+        def forward(self, ids: Any, targets: Any, state: Any) -> Any:
+            functions = torch.nn.functional
             hidden, state = self.recurrence(self.dropout(self.embedding(ids)), state)
-            return self.output(self.dropout(hidden)), state
+            hidden, weight, bias = self.dropout(hidden).flatten(0, 1), self.output.weight, self.output.bias
+            if by_chunks:
+                options = torch.nn.LinearCrossEntropyOptions()
+                loss = functions.linear_cross_entropy(hidden, weight, targets, linear_bias=bias, options=options)
+            else:
+                loss = functions.cross_entropy(functions.linear(hidden, weight, bias), targets)
+            return loss, state
 
     model, stream, state = Peer(), TextStream(words(), STEPS, BATCH), None
     optimizer = torch.optim.SGD(model.parameters(), lr=RATE, fused=True)
@@ -102,8 +112,7 @@ def pytorch(kind: str) -> Callable[[], float]:
         nonlocal state
         window = stream.next_batch()
         ids, targets = (torch.from_numpy(part) for part in (window.inputs, window.targets))
-        logits, state = model(ids, None if window.starts else state)
-        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+        loss, state = model(ids, targets.flatten(), None if window.starts else state)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), LARGEST_NORM, foreach=False)
@@ -116,7 +125,8 @@ def pytorch(kind: str) -> Callable[[], float]:
 
 KINDS = ("GRU", "LSTM")
 MAKERS = {"ours": ours, "ours by NumPy": partial(ours, compiled="numpy")}
-MAKERS |= {"PyTorch": pytorch} if installed("torch") else {}
+if installed("torch"):
+    MAKERS |= {"PyTorch by chunks": partial(pytorch, by_chunks=True), "PyTorch": pytorch}
 
 
 def times(rounds: int) -> None:

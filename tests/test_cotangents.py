@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 from support.tensors import leaf
 
-from tinygrad_gru import grad, ops
+from tinygrad_gru import grad, op, ops
 
 
 def test_gradients_accumulate_over_uses_and_over_backward_calls():
@@ -52,6 +54,31 @@ def test_returned_gradients_own_their_arrays(create_graph):
         )
     )
     assert first.data.flags.writeable
+
+
+def test_an_array_that_nothing_else_refers_to_is_the_gradient_without_a_copy():
+    """What a rule makes is given out as it is; what it keeps, or a view of that, is copied."""
+    made, kept = [], []
+
+    @op
+    def doubled(x):
+        return 2 * x
+
+    def fresh(g):
+        made.append(weakref.ref(array := 2 * g))
+        return array
+
+    def keeping(g):
+        kept[:] = kept or [2 * g]
+        return kept[0]
+
+    for rule, is_own in ((fresh, True), (keeping, False), (lambda g: keeping(g)[:], False)):
+        doubled.vjp(x=rule)
+        x = leaf([1.0, 1.0])
+        doubled(x).sum().backward()
+        assert (made[-1]() is x.grad.data) == is_own
+        x.grad.data[0] = 9.0
+    assert kept[0].tolist() == [2.0, 2.0]
 
 
 def test_a_second_backward_does_not_write_into_the_first_gradient():

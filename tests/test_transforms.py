@@ -87,6 +87,9 @@ def test_transforms_are_differentiable_in_every_argument():
 
 
 def test_tangents_of_other_shapes_raise():
+    for transform in (vjp, jacobian):
+        with pytest.raises(TypeError, match="function: expected one that returns a Tensor, got a tuple"):
+            transform(lambda x: (x, x), Tensor([1.0]))
     with pytest.raises(ValueError, match="tangents: expected one for each of the 1 primals, got 2"):
         jvp(ops.exp, [leaf(X)], [constant(V), constant(V)])
     with pytest.raises(ValueError, match=r"tangents\[0\]: expected the shape \(3,\) of its primal, got \(\)"):

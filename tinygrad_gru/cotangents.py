@@ -60,11 +60,10 @@ class Cotangents:
 
     def accumulate(self, node: Any, cotangent: Any) -> None:
         """Add a cotangent to the sum at `node`."""
-        sums = self.sums
-        if node not in sums:
+        sums, previous = self.sums, self.sums.get(node)
+        if previous is None:
             sums[node] = cotangent
             return
-        previous = sums[node]
         if self.observer is not None:
             self.observer.accumulating(previous, cotangent)
         if type(cotangent) is Sparse:  # on the left, for neither arrays nor Variables know how to add one
@@ -74,7 +73,8 @@ class Cotangents:
                 sums[node] = cotangent + previous
                 self.owned.add(node)
         elif node in self.owned:
-            sums[node] += cotangent
+            previous += cotangent
+            sums[node] = previous
         else:
             sums[node] = previous + cotangent
             if not self.create_graph or type(previous) is Sparse:

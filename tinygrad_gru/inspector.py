@@ -73,6 +73,12 @@ class Inspector:
     def reading(self, array: Any) -> None:
         """The values of a tensor's array are about to leave the tape: `item()`, `numpy()`, `if tensor`, `print`."""
 
+    def asking(self, tensor: Variable) -> None:
+        """The program asks whether a tensor requires a gradient, or is a leaf."""
+
+    def refusing(self, reason: Exception) -> None:
+        """A step that is traced has asked for what has no place in a graph, which is an error."""
+
     def accumulating(self, previous: Any, cotangent: Any) -> None:
         """A cotangent is about to be added to the sum at its node."""
 

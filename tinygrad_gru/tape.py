@@ -14,7 +14,7 @@ from operator import attrgetter
 from threading import Lock
 from typing import Any
 
-from .backend import astype, backend_of, copy_of, is_floating, with_memory_report
+from .backend import astype, backend_of, is_floating, unshared, with_memory_report
 from .collector import young_generation
 from .completion import watched, with_completions
 from .contexts import enable_grad, recording
@@ -67,10 +67,10 @@ class Node:
     grad_state: GradState | None  # gradient, hooks and name, on every leaf; on a record None until it is needed
 
     @classmethod
-    def of(cls, op: Any, parents: tuple, saved: tuple, shape: tuple[int, ...]) -> Node:
+    def of(cls, op: Any, parents: tuple, saved: tuple, shape: tuple[int, ...], state: GradState | None = None) -> Node:
         node = cls()
-        node.number, node.op, node.parents, node.saved, node.shape = tick(), op, parents, saved, shape
-        node.grad_state = None
+        node.number, node.op, node.parents, node.saved = tick(), op, parents, saved
+        node.shape, node.grad_state = shape, state
         return node
 
     def __reduce__(self) -> tuple:
@@ -146,9 +146,7 @@ def leaf(array: Any) -> Node:
 
 
 def _new_leaf(shape: tuple[int, ...], grad_state: GradState) -> Node:
-    node = Node.of(None, (), (), shape)
-    node.grad_state = grad_state
-    return node
+    return Node.of(None, (), (), shape, grad_state)
 
 
 def name_of(node: Node | None) -> str:
@@ -285,7 +283,7 @@ def _end_gradients(tensor_type: type[Variable], cotangents: Cotangents, wrt: fro
         if type(cotangent) is Sparse:
             cotangent = cotangent.dense()
         elif node not in cotangents.owned:
-            cotangent = own_copy(tensor_type, cotangent, True) if cotangents.create_graph else copy_of(cotangent)
+            cotangent = own_copy(tensor_type, cotangent, True) if cotangents.create_graph else unshared(cotangent)
         state = node.grad_state if node.number >= since else None
         if state is not None and (state.hooks or cotangent.dtype != state.dtype):
             cotangent = state.run_hooks(tensor_type, cotangent, cotangents.create_graph)

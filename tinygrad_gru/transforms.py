@@ -78,9 +78,13 @@ def vjp(function: Callable[..., Any], *primals: Tensor) -> tuple[Tensor, Callabl
     with enable_grad():
         inputs = [_fresh(x) for x in primals]
         y = function(*inputs)
+    if not isinstance(y, Tensor):
+        raise TypeError(
+            f"function: expected one that returns a Tensor, got {_type(y)} (several: join them, or call it)"
+        )
 
     def apply_vjp(cotangent: Any) -> tuple[Tensor, ...]:
-        if not y.requires_grad:
+        if y.node is None:
             return tuple(map(_zeros_like, inputs))
         gradients = grad(y, inputs, cotangent, create_graph=True, allow_unused=True)
         return tuple(_zeros_like(x) if g is None else g for x, g in zip(inputs, gradients))
@@ -109,7 +113,7 @@ def jvp(function: Callable[..., Any], primals: Sequence[Tensor], tangents: Seque
             raise ValueError(f"tangents[{i}]: expected the shape {tuple(x.shape)} of its primal, got {tuple(t.shape)}")
     y, apply_vjp = vjp(function, *primals)
     v = _fresh(_zeros_like(y))
-    pairs = [(g, t) for g, t in zip(apply_vjp(v), tangents) if g.requires_grad]
+    pairs = [(g, t) for g, t in zip(apply_vjp(v), tangents) if g.node is not None]
     if not pairs:
         return y, _zeros_like(y)
     gradients, weights = zip(*pairs)
@@ -127,10 +131,10 @@ def hvp(function: Callable[[Tensor], Tensor], x: Tensor, vector: Any) -> Tensor:
     with enable_grad():
         x = _fresh(x)
         y = _scalar(function(x), "hvp")
-    if not y.requires_grad:
+    if y.node is None:
         return _zeros_like(x)
     g = grad(y, x, create_graph=True, allow_unused=True)
-    if g is None or not g.requires_grad:
+    if g is None or g.node is None:
         return _zeros_like(x)
     result = grad(g, x, vector, create_graph=True, allow_unused=True)
     return _zeros_like(x) if result is None else result
@@ -184,7 +188,7 @@ def remat(function: Callable[..., Any], *inputs: Any) -> Any:
     results = list(result) if isinstance(result, (tuple, list)) else [result]
     if not_tensors := [y for y in results if not isinstance(y, Tensor)]:
         raise TypeError(f"remat: the function must return a Tensor or a tuple of Tensors, got {_type(not_tensors[0])}")
-    if not any(y.requires_grad for y in results):
+    if not any(y.node is not None for y in results):
         return result
     records, ends = history([y.node for y in results], start)
     closed_over = [node for node in ends if node not in given]
@@ -192,7 +196,7 @@ def remat(function: Callable[..., Any], *inputs: Any) -> Any:
     operation = Recomputation(function, state, given, digests, set(ends), fingerprint(records))
     saved = (*arrays, {node: node.grad_state.array for node in closed_over if node.op is None and node.grad_state})
     outputs = record_multi_output(Tensor, operation, (*given, *closed_over), saved, [y.data for y in results])
-    outputs = [recorded if y.requires_grad else y for recorded, y in zip(outputs, results)]
+    outputs = [recorded if y.node is not None else y for recorded, y in zip(outputs, results)]
     return tuple(outputs) if isinstance(result, (tuple, list)) else outputs[0]
 
 
@@ -300,7 +304,7 @@ def _fresh(x: Any) -> Tensor:
         if not hasattr(x, "dtype"):
             raise TypeError(f"expected a Tensor to differentiate with respect to, got {_type(x)}")
         return Tensor(x, requires_grad=True)
-    return ops.reshape(x, shape=x.shape) if x.requires_grad else Tensor.from_node(x.data, leaf(x.data))
+    return ops.reshape(x, shape=x.shape) if x.node is not None else Tensor.from_node(x.data, leaf(x.data))
 
 
 def _zeros_like(x: Tensor) -> Tensor:

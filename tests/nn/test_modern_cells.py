@@ -9,7 +9,7 @@ import pytest
 from modern_equations import EQUATIONS, VARIANTS
 from recurrent_case import assert_modes_agree, make_case
 
-from tinygrad_gru import Tensor, manual_seed, nn
+from tinygrad_gru import Tensor, compiling, manual_seed, nn
 from tinygrad_gru.scan import explain
 from tinygrad_gru.testing import gradcheck, gradgradcheck
 
@@ -96,6 +96,22 @@ def test_a_positive_candidate_has_the_derivative_1_at_0(cell):
     model = cell(2, 3, positive=True, dtype="float64")
     model(np.zeros((1, 2))).sum().backward()
     assert model.b_h.grad.tolist() == [0.5, 0.5, 0.5]
+
+
+@all_variants
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_gives_what_float32_gives_and_keeps_its_dtype(rng, name, dtype):
+    if dtype == "bfloat16":
+        pytest.importorskip("ml_dtypes")
+    (exact, p), (half, _) = make(name, 3, 4), make(name, 3, 4, dtype=dtype)
+    for key, tensor in half.named_tensors():
+        tensor.data = p[key].astype(tensor.dtype)
+    x = rng.standard_normal((3, 2, 3))
+    with compiling(False):
+        (expected, _), (output, state) = exact(x), half(x)
+        output.sum().backward()
+    assert {str(tensor.dtype) for tensor in (output, *parts(state), half.cells[0].weight.grad)} == {dtype}
+    np.testing.assert_allclose(output.numpy().astype(float), expected.numpy(), atol={"float16": 0.02}.get(dtype, 0.15))
 
 
 @all_variants
@@ -297,9 +313,11 @@ def test_onnxruntime_runs_them_and_they_come_back(rng, tmp_path, name):
     x, path = rng.standard_normal((5, 2, 3)).astype("float32"), str(tmp_path / "model.onnx")
     onnx.save(model, path, x)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    expected = model(x)[0].numpy()
-    np.testing.assert_allclose(session.run(None, {"x": x})[0], expected, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(onnx.load(path)(x)[0].numpy(), expected, rtol=1e-4, atol=1e-6)
+    output, state = model(x)
+    for theirs in (session.run(None, {"x": x}), onnx.load(path)(x)):
+        for ours, value in zip([output, *parts(state)], theirs, strict=True):
+            value = value.numpy() if isinstance(value, Tensor) else value
+            np.testing.assert_allclose(value, ours.numpy(), rtol=1e-4, atol=1e-6)
 
 
 # -- errors --------------------------------------------------------------------------------------------------------

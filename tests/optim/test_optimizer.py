@@ -276,6 +276,8 @@ def test_loading_the_state_of_other_groups_raises(parameter):
     ("spoil", "message"),
     [
         (lambda s: {**s, "state": without(s["state"], "1.v")}, "1.v is missing"),
+        (lambda s: {**s, "steps": -1}, "steps and updates are counts, from 0 on, got -1"),
+        (lambda s: {**s, "groups": [{**s["groups"][0], "updates": [1, 0.5]}]}, "counts, from 0 on, got 0.5"),
         (lambda s: {**s, "state": {**s["state"], "1.w": np.ones((1, 1))}}, "unknown state 1.w"),
         (lambda s: {**s, "state": {**s["state"], "7.m": np.ones((1, 1))}}, "unknown state 7.m"),
         (lambda s: {**s, "state": {**s["state"], "1.m": np.ones((1, 2))}}, r"1\.m must hold .* \(1, 2\)"),

@@ -230,6 +230,8 @@ def test_a_resumed_run_may_be_given_more_steps(optimizer):
         (lambda s: {}, "expected WarmupLinear, got None"),
         (lambda s: {**s, "base_lrs": [1.0]}, "1 groups, expected 2"),
         (lambda s: {name: value for name, value in s.items() if name != "steps"}, "steps missing"),
+        (lambda s: {**s, "steps": -3}, "steps: expected a whole number of at least 0, got -3"),
+        (lambda s: {**s, "base_lrs": [0.1, np.nan]}, r"base_lrs\[1\]: expected a number of at least 0 and below inf"),
     ],
 )
 def test_loading_an_invalid_state_raises_and_changes_nothing(optimizer, spoil, message):

@@ -23,7 +23,9 @@ def on(ranks):
     folder = stream_folder().name
     if ranks == 2:
         on(4)  # has begun the run in the folder
-    return results(ranks, JOBS, *OF_LOOPS, *OF_FIT, "fit_rows", "fit_diverges", f"fit_stream:{16 // ranks}:{folder}")
+    return results(
+        ranks, JOBS, *OF_LOOPS, *OF_FIT, "fit_rows", "fit_diverges", "other_order", f"fit_stream:{16 // ranks}:{folder}"
+    )
 
 
 @functools.lru_cache

@@ -11,6 +11,7 @@ import pytest
 from tinygrad_gru import Tensor, compiling, grad, native, no_grad, ops, scan
 from tinygrad_gru.backend import IDLE_POOL
 from tinygrad_gru.nn import GRU, LSTM
+from tinygrad_gru.scan.targets import source
 from tinygrad_gru.scan.targets.llvm import workspace
 
 pytestmark = pytest.mark.skipif(not native.is_available(), reason="llvmlite is not installed")
@@ -132,3 +133,28 @@ def test_workspaces_keep_no_array_alive(rng):
         del x, y
         gc.collect()
         assert [ref() for ref in alive] == [None, None]
+
+
+@pytest.mark.parametrize("target", ["numpy", "llvm"])
+def test_gradients_of_joined_weights_are_arrays_of_their_own(target, monkeypatch, rng):
+    """Those of large weights are products by themselves; two that are equal are not one array, nor parts of one."""
+    monkeypatch.setattr(source, "_LARGE", 0)
+    layer, x = LSTM(5, WIDTH), Tensor(rng.standard_normal((LENGTH, BATCH, 5)), requires_grad=True)
+    other = Tensor(np.zeros(WIDTH), requires_grad=True)
+    layer.to(dtype="float64")
+
+    def step(carry, x):
+        h, c = layer.cells[0].step(carry, x)
+        return (ops.tanh(h @ layer.cells[0].U_f + layer.cells[0].b_f + other), c)
+
+    def gradients(mode):
+        with compiling(mode):
+            _, ys = scan(step, (Tensor(np.zeros((BATCH, WIDTH))), Tensor(np.ones((BATCH, WIDTH)))), x)
+        return grad((ys * ys).sum(), [x, other, *layer.parameters()])
+
+    found = gradients(target)
+    for a, b in zip(found, gradients(False), strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-12, atol=1e-14)
+    arrays = [g.data for g in found]
+    assert all(a.flags.writeable for a in arrays)
+    assert not any(np.may_share_memory(a, b) for i, a in enumerate(arrays) for b in arrays[:i])

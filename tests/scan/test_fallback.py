@@ -5,13 +5,14 @@ from __future__ import annotations
 import gc
 import warnings
 from functools import partial
+from itertools import count
 
 import numpy as np
 import pytest
 from support.strict import STRICT
 
 from tinygrad_gru import Tensor, compiling, detect_anomaly, explain, manual_seed, nn, ops, scan
-from tinygrad_gru.scan import NotCompiledError, NotCompiledWarning
+from tinygrad_gru.scan import NotCompiledError, NotCompiledWarning, plan_cache
 
 COUNT = 0
 
@@ -140,3 +141,27 @@ def test_a_step_that_is_not_compiled_leaves_no_cycle_of_arrays():
             assert gc.collect() == 0
         finally:
             gc.enable()
+
+
+def test_a_slow_compilation_is_logged_once(monkeypatch, caplog):
+    """By a clock that is 0.2 s later whenever it is read: the programs forward and backward take as much each."""
+    clock = count(step=0.2)
+    monkeypatch.setattr(plan_cache, "perf_counter", lambda: next(clock))
+    scale = Tensor([0.3, 0.6], requires_grad=True)
+
+    def scaled(carry, x):
+        h, c = carry
+        return (h * scale + c, c + x), h * x
+
+    def losses():
+        (h, c), ys = scan(scaled, (Tensor(np.zeros(2)), Tensor(np.zeros(2))), Tensor(np.ones((3, 2))))
+        return h.sum(), c.sum() + (ys * ys).sum(), ys.sum()
+
+    losses()[0].backward()
+    assert not caplog.records
+    for i in (1, 2):  # programs for other cotangents
+        losses()[i].backward()
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("tinygrad_gru.scan", "WARNING")
+    assert f"compiling the step `{scaled.__qualname__.replace('.<locals>', '')}` ({__file__}:" in record.message
+    assert "took 0.6 s" in record.message

@@ -6,12 +6,17 @@ The expected values are closed forms, or PyTorch's.
 from __future__ import annotations
 
 import importlib.util
+import random
+import types
+from contextvars import ContextVar
+from functools import partial
+from itertools import count, repeat
 
 import numpy as np
 import pytest
 
 from tinygrad_gru import TapeError, Tensor, explain, grad, manual_seed, nn, op, ops, random_state, scan
-from tinygrad_gru.scan import pure
+from tinygrad_gru.scan import NotCompiledError, pure
 from tinygrad_gru.trees import flatten
 
 MODES = [False, None, *(["llvm"] if importlib.util.find_spec("llvmlite") else [])]
@@ -505,18 +510,15 @@ def test_length_zero_draws_no_random_numbers():
 
 
 def test_a_traced_value_that_escaped_raises_when_used():
-    class Hidden:
-        __slots__ = ("value",)
-
-    hidden = Hidden()
+    hidden = ContextVar("hidden")
 
     def step(h, u):
-        hidden.value = h * u
-        return hidden.value
+        hidden.set(h * u)
+        return hidden.get()
 
     scan(step, Tensor(np.ones(())), Tensor(np.ones(2)))
     with pytest.raises(RuntimeError, match="stored while it was traced"):
-        hidden.value + 1
+        hidden.get() + 1
 
 
 # -- corner cases ----------------------------------------------------------------------------------------------------
@@ -581,15 +583,18 @@ def test_a_numpy_scalar_is_emitted_by_value(mode, dtype):
         assert "np.float64" not in explain(lambda h, u: ops.tanh(h * scale + u), start, x, compiled=target)
 
 
-@pytest.mark.filterwarnings("ignore::tinygrad_gru.scan.NotCompiledWarning")
-@pytest.mark.parametrize("mode", MODES)
-def test_a_float64_scalar_is_compared_in_float64_as_by_numpy(mode):
+@pytest.mark.parametrize("mode", [False, True, *MODES[2:]])
+def test_beside_a_float64_scalar_is_computed_in_float64_as_by_numpy(mode):
     """0.1 in float32 is another number than in float64, and the quotient of 0.3 by it jumps there."""
     x, limit = np.full((2, 3), 0.1, np.float32), np.float64(0.1)
-    step = lambda h, x: (h, (x == limit, limit < x, (3 * x) // limit))  # noqa: E731
-    _, ys = scan(step, Tensor(x[0]), Tensor(x), compiled=mode)
-    for y, expected in zip(ys, (x == limit, limit < x, (3 * x) // limit), strict=True):
-        np.testing.assert_array_equal(y.numpy(), expected)
+    functions = (lambda x: x == limit, lambda x: limit < x, lambda x: (3 * x) // limit, lambda x: abs(x - limit) < 1e-9)
+    _, ys = scan(lambda h, x: (h, tuple(f(x) for f in functions)), Tensor(x[0]), Tensor(x), compiled=mode)
+    for y, f in zip(ys, functions, strict=True):
+        np.testing.assert_array_equal(y.numpy(), f(x))
+    difference = Tensor(x, requires_grad=True)
+    _, ys = scan(lambda h, x: (h, x - limit), Tensor(x[0]), difference, compiled=mode)
+    np.testing.assert_array_equal(ys.numpy(), (x - limit).astype("float32"))
+    np.testing.assert_array_equal(grad(ys.sum(), difference).numpy(), np.ones((2, 3), "float32"))
 
 
 @pytest.mark.filterwarnings("ignore::tinygrad_gru.scan.NotCompiledWarning")
@@ -602,3 +607,130 @@ def test_an_integer_of_any_size_is_compared_as_by_numpy(number, mode):
         np.testing.assert_array_equal(y.numpy(), expected)
     with pytest.raises(OverflowError, match=r"out of bounds for int32|too large"):
         scan(lambda h, x: (h + number, x), Tensor(x[0]), Tensor(x), compiled=mode)
+
+
+# -- what a step does besides computing -------------------------------------------------------------------------------
+
+CALLS = 0
+
+
+class Counted:
+    """A class whose instances count in it."""
+
+    calls = 0
+
+    def next(self):
+        type(self).calls += 1
+        return type(self).calls
+
+
+class Slotted:
+    __slots__ = ("calls",)
+
+    def __init__(self):
+        self.calls = 0
+
+    def next(self):
+        self.calls += 1
+        return self.calls
+
+
+def counting():
+    global CALLS
+    CALLS += 1
+    return CALLS
+
+
+def deep(levels):
+    return deep(levels - 1) if levels else counting()
+
+
+def calls_others():
+    return deeper()
+
+
+def deeper():
+    return deepest()
+
+
+def deepest():
+    return counting()
+
+
+def of_module():
+    module = types.ModuleType("a_users_module")
+    exec("calls = 0\ndef next():\n    global calls\n    calls += 1\n    return calls", vars(module))
+    return lambda: module.next()
+
+
+def of_environment():
+    variable = ContextVar("calls", default=0)
+    return lambda: variable.set(variable.get() + 1) and variable.get()
+
+
+RANDOM = {
+    "random.Random": lambda: random.Random(1).random,
+    "a random.Random": lambda: partial(random.Random(1).gauss, 0, 1),
+    "RandomState": lambda: np.random.RandomState(1).rand,
+    "imported from numpy": lambda: [np.random.seed(1), lambda draw=np.random.randn: draw()][1],
+    "imported from random": lambda: [random.seed(1), lambda draw=random.gauss: draw(0, 1)][1],
+}
+COUNTERS = {
+    "a class": lambda: Counted().next, "slots": lambda: Slotted().next, "a module": of_module,
+    "functions of functions": lambda: calls_others, "recursion": lambda: partial(deep, 6),
+    "a method of a list": lambda: [1.0, 2.0, 3.0, 4.0, 5.0].pop,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("source", [*RANDOM, *COUNTERS])
+def test_a_step_that_counts_or_draws_elsewhere_runs_eagerly_from_where_it_was(source, monkeypatch):
+    found = []
+    for mode in (False, None):
+        monkeypatch.setattr(Counted, "calls", 0)
+        monkeypatch.setitem(globals(), "CALLS", 0)
+        number = (RANDOM | COUNTERS)[source]()
+        _, ys = scan(lambda h, u: h * number() + u, Tensor(np.ones(())), Tensor(np.ones(3)), compiled=mode)  # noqa: B023
+        found.append(ys.numpy())
+    np.testing.assert_array_equal(*found)
+
+
+def test_a_step_that_counts_where_nobody_looks_is_found_by_its_second_trace(capsys):
+    number, x = of_environment(), Tensor(np.ones(3))
+    with pytest.raises(NotCompiledError, match="computes something else each time it is called"):
+        scan(lambda h, u: h * number() + u, Tensor(np.ones(())), x, compiled=True)
+    assert "computes something else each time" in explain(lambda h, u: h * number() + u, Tensor(np.ones(())), x)
+    scan(lambda h, u: h * (print("once") or 2.0) + u, Tensor(np.ones(())), x, compiled=True)
+    assert capsys.readouterr().out == "once\n"
+    arrays = map(np.full, repeat(()), count())
+    hidden = ContextVar("arrays", default=lambda: next(arrays))
+    with pytest.raises(NotCompiledError, match="computes something else"):
+        scan(lambda h, u: h * Tensor(hidden.get()()) + u, Tensor(np.ones(())), x, compiled=True)
+
+
+def caught_by(error):
+    def step(h, u):
+        try:
+            return h * float(u)
+        except error:
+            return h
+
+    return step
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        caught_by(Exception), caught_by((RuntimeError, Exception)),
+        lambda h, u: h * (3.0 if hasattr(u.data, "strides") else 2.0),
+        lambda h, u: h * getattr(u.data, "itemsize", 1) + u,
+        lambda h, u: h * (2.0 if u.requires_grad else 3.0) + u,
+        lambda h, u: h * (2.0 if (h + 1).requires_grad else 3.0) + u,
+        lambda h, u: h * (2.0 if u.is_leaf else 3.0) + u,
+    ],
+)  # fmt: skip
+def test_a_question_that_only_values_answer_is_no_answer_that_is_caught(step):
+    h, x = Tensor(np.ones(())), Tensor(np.array([2.0, 3.0]))
+    expected = scan(step, h, x, compiled=False)[1].numpy()
+    np.testing.assert_array_equal(scan(step, h, x)[1].numpy(), expected)
+    with pytest.raises(NotCompiledError):
+        scan(step, h, x, compiled=True)

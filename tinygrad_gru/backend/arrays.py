@@ -70,6 +70,25 @@ def copy_of(array: Any) -> Any:
     return np.array(array) if type(array) is np.ndarray else backend_of(array).copy(array)
 
 
+def unshared(array: Any) -> Any:
+    """The array itself if only one variable of the caller refers to it, and none to its memory; else a copy."""
+    is_alone = type(array) is np.ndarray and array.base is None and _references(array) <= _OF_ONE_VARIABLE
+    return array if is_alone else copy_of(array)
+
+
+def _references(array: np.ndarray) -> int:
+    return sys.getrefcount(array)
+
+
+def _of_one_variable() -> int:
+    """The references to an array of a variable whose value is passed on as `unshared` does: Pythons differ in it."""
+    array = np.empty(0)
+    return (lambda array: _references(array))(array)
+
+
+_OF_ONE_VARIABLE = _of_one_variable()
+
+
 def scatter_add(target: Any, index: Any, values: Any) -> None:
     """`target[index] += values` in place, where repeated indices accumulate."""
     backend_of(target).scatter_add(target, index, values)

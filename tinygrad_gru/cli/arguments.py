@@ -13,11 +13,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from .. import parallel
 from ..hints import did_you_mean
 from ..parallel import Ranks
-from ..parallel.ranks import ALONE, TIMEOUT
-from ..train.folder import create_folder
+from ..parallel.ranks import SHARDS, TIMEOUT
+from ..train.folder import RunFolder, create_folder
 
 #: The exit statuses besides 0 (done), 1 (an error) and 2 (wrong usage, of argparse).
 NOT_LEARNED = 3  # the loss was not finite, or no better than at the start: to start again would not help
@@ -113,8 +112,8 @@ def add_backend(command: argparse.ArgumentParser) -> None:
 def add_ranks(command: argparse.ArgumentParser, defaults: Any) -> None:
     """Add the options of a job of several ranks."""
     add_setting(
-        command, defaults, "shards", int, "micro-shards of a batch, for the ranks of mpiexec (default: 4 with mpiexec)",
-        metavar="N",
+        command, defaults, "shards", int, metavar="N",
+        text=f"micro-shards of a batch, for the ranks of mpiexec (default: {SHARDS} with mpiexec)",
     )  # fmt: skip
     command.add_argument(
         "--fast", action="store_const", dest="shards", const=0,
@@ -125,9 +124,26 @@ def add_ranks(command: argparse.ArgumentParser, defaults: Any) -> None:
     )
 
 
-def launched_ranks(timeout: float) -> Ranks:
-    """The ranks that a launcher has started, or this process alone."""
-    return parallel.init(exact=False, timeout=timeout) if parallel.launched() else ALONE
+def add_resume(command: argparse.ArgumentParser, what: str) -> None:
+    """Add the option that goes on with a run."""
+    command.add_argument(
+        "--resume", nargs="?", const="yes", choices=("yes", "auto"), metavar="auto",
+        help=f"resume the run in --out; {what}; auto: or begin it",
+    )  # fmt: skip
+
+
+def holds_run(options: argparse.Namespace) -> bool:
+    """Whether --resume asks for a run in the folder --out, where with auto there may be none."""
+    if options.resume is not None and options.out is None:
+        raise ValueError("--resume needs --out, the folder of the run to resume, or with auto to begin")
+    return options.resume == "yes" or (options.resume == "auto" and RunFolder(options.out).checkpoint.exists())
+
+
+def set_shards(given: dict[str, Any], ranks: Ranks, batch: int) -> None:
+    """Set the number of shards among the settings that were given, if several ranks share a batch of so many rows."""
+    if ranks.size > 1:
+        batch = given.get("batch", batch)
+        given.setdefault("shards", min(SHARDS, 2 ** max(batch.bit_length() - 1, 0)))
 
 
 def new_run_folder(name: str) -> Path:

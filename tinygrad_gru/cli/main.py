@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 
 from ..backend import BackendError, use, with_memory_report
-from ..parallel import ParallelError, current, launched
+from ..parallel import ParallelError, current, init, launched
+from ..parallel.ranks import ALONE
 from ..train import CheckpointError, PlotError, TrainingError
 from ..train.terminal import discard_unwritten, open_standard_streams, try_print
 from ..version import __version__
@@ -35,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"{options.name} is for one process, and {processes} were started by {launcher}, which would do the "
                 "same work: start it without mpiexec; `train`, `fit` and train.fit(…, parallel='mpi') share theirs"
             )
+        if options.name in _OF_RANKS:  # before all that could fail on one of them alone
+            options.ranks = ALONE if job is None else init(exact=False, timeout=options.timeout)
         with nullcontext() if getattr(options, "backend", None) is None else use(options.backend):
             status = options.command(options)
         sys.stdout.flush()

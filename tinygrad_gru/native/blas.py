@@ -53,6 +53,11 @@ def threads_of_numpy() -> Threads | None:
     return None
 
 
+def runs_in_one_thread(rows: int, inner: int, columns: int) -> bool:
+    """Whether BLAS computes a product of matrices of these sizes in one thread, however many it has."""
+    return rows * inner * columns < (LEAST_OF_VECTOR if rows == 1 or columns == 1 else LEAST)
+
+
 def in_one_thread(function: Callable, threads: Threads | None) -> Callable:
     """The function, a product of two arrays, in one thread of BLAS, and in pieces if it is large; the function itself
     for None.
@@ -67,10 +72,10 @@ def in_one_thread(function: Callable, threads: Threads | None) -> Callable:
 
     def product(a: Any, b: Any, *out: Any) -> Any:
         if type(a) is not array or type(b) is not array or a.size * b.size < least or not a.ndim:
-            return function(a, b, *out)
+            return function(a, b, *out) if out else function(a, b)  # the latter takes 0.1 µs less
         rows, columns = a.shape[-2] if a.ndim > 1 else 1, b.shape[-1] if b.ndim > 1 else 1  # of one of a stack
         work = rows * a.shape[-1] * columns
-        if work < LARGE and (least == LARGE or work < (LEAST_OF_VECTOR if rows == 1 or columns == 1 else LEAST)):
+        if work < LARGE and (least == LARGE or runs_in_one_thread(rows, a.shape[-1], columns)):
             return function(a, b, *out)
         before = get()
         if before != 1:
@@ -123,3 +128,10 @@ product = in_one_thread(operator.matmul, _numpy)
 matmul = in_one_thread(np.matmul, _numpy)
 #: a @ b of two matrices of one dtype, with an `out`; 0.4 µs faster
 dot = in_one_thread(np.ndarray.dot, _numpy)
+#: The product of the operands' sizes up to which a product of matrices is in one thread anyway.
+_SMALL = LARGE if _numpy is None or _numpy.get() == 1 else LEAST_OF_VECTOR
+
+
+def dot_of_arrays(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """`dot` of NumPy arrays, which takes 0.1 µs less where they are small."""
+    return a.dot(b) if a.size * b.size < _SMALL else dot(a, b)

@@ -208,13 +208,18 @@ class Cell(RecurrentNames, Module):
             state = self.initial_state(batch)
         parts = state_parts(name, self.states, state, weight)
         for state_name, part, size in zip(self.states, parts, self.state_sizes):
-            cause = "the state of another batch, such as a last, shorter one?"
-            if part.shape == (1, batch, size):
-                cause = f"the state of a layer, whose first axis is of layers and directions: {state_name}[0]"
-            check_state_part(state_name, part, (batch, size), "(batch, hidden_size)", cause)
+            if part.shape != (batch, size):
+                cause = "the state of another batch, such as a last, shorter one?"
+                if part.shape == (1, batch, size):
+                    cause = f"the state of a layer, whose first axis is of layers and directions: {state_name}[0]"
+                check_state_part(state_name, part, (batch, size), "(batch, hidden_size)", cause)
         step, xs = self.scan_arguments(x)
         carry = joined(parts, self.states)
-        new, y = split_output(step(carry, xs), carry)
+        output = step(carry, xs)
+        after = (output,) if len(parts) == 1 else output
+        if type(after) is tuple and len(after) == len(parts) and {*map(type, after)} == {Tensor}:
+            return joined(after, self.states)  # a carry laid out like `states`: nothing is to be looked for
+        new, y = split_output(output, carry)
         is_state, new = y is flatten(new)[0], joined(flatten(new), self.states)
         return new if is_state else (new, y)
 

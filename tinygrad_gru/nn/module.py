@@ -124,7 +124,7 @@ class Module(ForeignNames):
 
     def _label(self, name: str, tensor: Tensor) -> None:
         """Name a parameter after its attribute, unless it has a name."""
-        if tensor.requires_grad and tensor.is_leaf and tensor.name is None:
+        if tensor.node is not None and tensor.node.op is None and tensor.name is None:
             tensor.name = f"{type(self).__name__}.{name}"
 
     # -- submodules and tensors --------------------------------------------------------------------------------

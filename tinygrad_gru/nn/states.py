@@ -31,7 +31,7 @@ class State(tuple):
     _fields: tuple[str, ...]
 
     def __new__(cls, parts: Iterable[Any], names: tuple[str, ...] = ()) -> State:
-        state = super().__new__(cls, parts)
+        state = tuple.__new__(cls, parts)
         state._fields = names
         return state
 
@@ -80,7 +80,10 @@ def state_parts(layer: str, names: tuple[str, ...], state: Any, weight: Tensor) 
     NumPy arrays become Tensors of the dtype and on the device of a weight.
     """
     parts = state if len(names) > 1 else (state,)
-    if isinstance(parts, (tuple, list)) and len(parts) == len(names) and all(hasattr(part, "shape") for part in parts):
+    is_laid_out = isinstance(parts, (tuple, list)) and len(parts) == len(names)
+    if is_laid_out and {*map(type, parts)} == {Tensor} and {part.dtype for part in parts} == {weight.dtype}:
+        return tuple(parts)  # as in every step of a loop
+    if is_laid_out and all(hasattr(part, "shape") for part in parts):
         return tuple([as_input(layer, part, weight, f"state {name}") for name, part in zip(names, parts)])
     expected = f"the tuple ({', '.join(names)})" if len(names) > 1 else "a tensor"
     inside = f" of {', '.join(type(part).__name__ for part in state)}" if isinstance(state, (tuple, list)) else ""

@@ -64,7 +64,16 @@ from .elementwise import (
     subtract,
 )
 from .linear import einsum, linear, matmul
-from .loss import binary_cross_entropy_with_logits, cross_entropy, huber, kl_divergence, mae, mse, nll
+from .loss import (
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    huber,
+    kl_divergence,
+    linear_cross_entropy,
+    mae,
+    mse,
+    nll,
+)
 from .movement.indexing import embedding, gather, getitem, one_hot, scatter_add, take
 from .movement.ordering import argmax, argmin, argsort, sort, topk
 from .movement.shape import (
@@ -91,14 +100,15 @@ __all__ = [
     "Op", "op",
     "absolute", "add", "all", "any", "argmax", "argmin", "argsort", "astype", "binary_cross_entropy_with_logits",
     "broadcast_to", "categorical", "chunk", "clip", "concatenate", "cos", "cross_entropy", "cumsum", "divide",
-    "dropout", "einsum", "elu", "embedding", "equal", "exp", "expand_dims", "expm1", "flip", "floor_divide", "gather",
-    "gelu", "getitem", "greater", "greater_equal", "hadamard", "huber", "isfinite", "kl_divergence", "layer_norm",
-    "leaky_relu", "less", "less_equal", "linear", "log", "log1p", "log_sigmoid", "log_softmax", "logical_and",
-    "logical_not", "logical_or", "logical_xor", "logsumexp", "mae", "masked_fill", "matmul", "matrix_transpose", "max",
-    "maximum", "mean", "min", "minimum", "moveaxis", "mse", "multiply", "negative", "nll", "norm", "not_equal",
-    "one_hot", "pad", "power", "prod", "relu", "remainder", "repeat", "reshape", "scatter_add", "select", "sigmoid",
-    "sign", "silu", "sin", "softmax", "softplus", "sort", "split", "sqrt", "square", "squeeze", "stack", "std",
-    "subtract", "sum", "sum_to", "take", "tanh", "topk", "transpose", "var", "where",
+    "dropout", "einsum", "elu", "embedding", "equal", "exp", "expand_dims", "expm1", "flip", "floor_divide",
+    "gather", "gelu", "getitem", "greater", "greater_equal", "hadamard", "huber", "isfinite", "kl_divergence",
+    "layer_norm", "leaky_relu", "less", "less_equal", "linear", "linear_cross_entropy", "log", "log1p",
+    "log_sigmoid", "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor", "logsumexp", "mae",
+    "masked_fill", "matmul", "matrix_transpose", "max", "maximum", "mean", "min", "minimum", "moveaxis", "mse",
+    "multiply", "negative", "nll", "norm", "not_equal", "one_hot", "pad", "power", "prod", "relu", "remainder",
+    "repeat", "reshape", "scatter_add", "select", "sigmoid", "sign", "silu", "sin", "softmax", "softplus", "sort",
+    "split", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum", "sum_to", "take", "tanh", "topk",
+    "transpose", "var", "where",
 ]  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..backend import dot, dtype_name, is_half, product, xp_of
+from ..backend import dot_of_arrays, dtype_name, is_half, product, xp_of
 from ..backend.numpy import SINGLE, HostArray
 from .movement.shape import expand_dims, reshape
 from .op import broadcast_to, op, unwrap
@@ -23,7 +23,7 @@ def matmul(a, b):
     Tensor([[11.]], dtype=float32)
     """
     if type(a) is type(b) is HostArray and a.dtype is b.dtype is SINGLE and a.ndim == b.ndim == 2:
-        return dot(a, b)
+        return dot_of_arrays(a, b)
     if is_half(a.dtype) and (type(a) is HostArray or _are_batches_of_bfloat16(a, b)):
         return _product_in_float32(a, b)  # no BLAS for it in NumPy, no batches of it in CuPy
     return product(a, b)
@@ -41,10 +41,10 @@ def _as_matrix(x):
     return reshape(x, shape=(math.prod(x.shape[:-1]), x.shape[-1]))
 
 
-def _matmul_rule_of_a(g, a_shape, b):
+def _matmul_rule_of_a(g, b):
     if b.ndim == 1:
         return g[..., None] * b
-    if len(a_shape) == 1:
+    if g.ndim < b.ndim:  # a is a vector
         return matmul(b, g[..., None])[..., 0]
     return matmul(g, b.mT)
 

@@ -39,7 +39,7 @@ from ..contexts import recording
 from ..tape import Node, Variable, inspector
 from ..writes import tick, writes
 from .codegen import Interface, load, source, unique_filename
-from .precision import accumulate_in_float32, demote_float64, pairwise_sum
+from .precision import accumulate_in_float32, demote_float64, pairwise_sum, sum_of_rows
 
 
 class Op(Protocol):
@@ -76,6 +76,8 @@ def unwrap(value: Any) -> Any:
 
 def sum_to_shape(cotangent: Any, shape: tuple[int, ...]) -> Any:
     """A cotangent summed over the axes along which its input was broadcast."""
+    if type(cotangent) is HostArray and cotangent.dtype is SINGLE and cotangent.shape[1:] == shape:
+        return sum_of_rows(cotangent)  # for a bias: what `sum_to` does, 2 µs faster
     return cotangent if cotangent.shape == shape else sum_to(cotangent, shape=shape)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from numbers import Integral
 from typing import Any, ClassVar
 
 from .. import native
@@ -234,6 +235,9 @@ class Optimizer(AnsweredKeywords):
             for number, (group, entry) in enumerate(zip(self.groups, saved["groups"], strict=True))
         ]
         updates = [count for entry in saved["groups"] for count in entry["updates"]]
+        for count in (saved["steps"], *updates):
+            if not isinstance(count, Integral) or count < 0:
+                raise ValueError(f"saved optimizer: steps and updates are counts, from 0 on, got {count!r}")
         state = self._read_state(saved["state"], settings, updates)
         for group, values in zip(self.groups, settings, strict=True):
             group.update(values)

@@ -19,7 +19,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 from ..keywords import AnsweredKeywords
-from .groups import KEYWORDS
+from .groups import KEYWORDS, read_setting
 from .optimizer import Optimizer
 
 
@@ -81,6 +81,9 @@ class Schedule(AnsweredKeywords):
             raise ValueError(f"saved schedule: {', '.join(absent)} missing")
         if len(saved["base_lrs"]) != len(self.base_lrs):
             raise ValueError(f"saved schedule: {len(saved['base_lrs'])} groups, expected {len(self.base_lrs)}")
+        _count("saved schedule: steps", saved["steps"], minimum=0)
+        for number, lr in enumerate(saved["base_lrs"]):
+            read_setting(f"saved schedule: base_lrs[{number}]", lr, (0, inf))
         for name in self.remembered:
             setattr(self, name, deepcopy(saved[name]))
         self._apply()

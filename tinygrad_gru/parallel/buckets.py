@@ -30,7 +30,7 @@ from .sums import TreeSum
 from .transport import ParallelError, Transport
 
 #: Bytes of a bucket, beyond which another one is begun: one is on its way while the gradients of the next are computed.
-BUCKET_BYTES = 4 * 2**20
+BUCKET_BYTES = 2**20
 
 
 class Bucket:
@@ -130,7 +130,7 @@ def _flat(parameter: Tensor) -> Any:
 class GradientSum:
     """Sums the gradients of an optimizer over shards and ranks: `push()` after each shard, `reduce()` in the end.
 
-    exact    in the fixed tree; otherwise by MPI's Allreduce, whose order depends on the number of ranks
+    exact    in the fixed tree; otherwise in an order that depends on the number of ranks
     overlap  whether buckets are sent in the middle of a backward pass in a block of `sending()`
 
     Buckets are of parameters of one dtype, in reverse order: the gradients of the last layers come first.

@@ -16,9 +16,10 @@ import socket
 import sys
 import threading
 import time
+import traceback
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from types import TracebackType
 from typing import Any
@@ -37,7 +38,9 @@ _LAUNCHERS = (
     ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "Slurm's srun"),
 )
 _WORD, _ROLL = 1, 2  # tags of messages: "I have failed, for this reason"; "I am here, and wait"
+_DIRECT = (2, 4, 8)  # numbers of ranks that sum by sending all to all, which is faster here than Allreduce
 _SPIN_SECONDS, _SLEEP_SECONDS = 2e-3, 1e-4
+_SECONDS_BETWEEN_ADVANCES = 5e-4
 _SECONDS_BETWEEN_LOOKS = 0.5  # at the processes of other ranks
 _ROLL_SECONDS, _WORDS_SECONDS, _LEAVE_SECONDS = 2.0, 1.0, 3.0
 
@@ -72,8 +75,8 @@ class Mpi:
         self.rank, self.size = world.Get_rank(), world.Get_size()
         _check_launcher(self.size, self.MPI)
         # One for each kind of operation, for MPI pairs them by the order on their communicator.
-        self._comm, self._words, self._sums, self._results = (world.Dup() for _ in range(4))
-        for comm in (self._comm, self._words, self._sums, self._results):
+        self._comm, self._words, self.sums, self.results = (world.Dup() for _ in range(4))
+        for comm in (self._comm, self._words, self.sums, self.results):
             comm.Set_errhandler(self.MPI.ERRORS_RETURN)
         self._at_start, self._speaks, self._error = True, True, ""
         self._heard: dict[int, str] = {}
@@ -81,8 +84,10 @@ class Mpi:
         self._calling = False
         self._kept: list[Any] = []  # messages on their way, which must not be freed
         self.begun = 0
-        self._half: deque[_Sum] = deque()  # sums of which the second operation has not begun
-        self._under_way: dict[int, tuple] = {}  # operations: what MPI still writes and reads
+        self._half: deque[_Sum] = deque()  # sums of which the second exchange has not begun
+        self._advanced = 0.0  # when it last looked
+        self._under_way: dict[object, tuple] = {}  # operations: what MPI still writes and reads
+        self.spare: dict[Any, list[np.ndarray]] = {}  # arrays to receive in, by size and type: new memory is slow
         self._processes: dict[int, int] = {}
         self._looked = time.monotonic()
         self._processes = self._neighbours()
@@ -94,7 +99,7 @@ class Mpi:
     def gather(self, values: np.ndarray) -> np.ndarray:
         values = np.ascontiguousarray(values)
         received = np.empty((self.size, *values.shape), values.dtype)
-        return self._pending(self._comm.Iallgather(values, received), received, values)()
+        return self._pending([self._comm.Iallgather(values, received)], received, values)()
 
     def gather_bytes(self, content: bytes) -> list[bytes]:
         lengths = self.gather(np.array([len(content)]))[:, 0]
@@ -105,11 +110,10 @@ class Mpi:
     def sum(self, values: np.ndarray, exact: bool) -> Callable[[], np.ndarray]:
         self.begun += 1
         self._under_way = {key: kept for key, kept in self._under_way.items() if not self._test(kept[0])}
-        received = np.empty_like(values)
-        if not exact:
-            return self._pending(self._sums.Iallreduce(values, received), received, values)
-        rows = received.reshape(self.size, -1)
-        total = _Sum(self._pending(self._sums.Ialltoall(values, received), rows, values), self._gather_parts)
+        if not exact and self.size not in _DIRECT:
+            received = np.empty_like(values)
+            return self._pending([self.sums.Iallreduce(values, received)], received, values)
+        total = _Sum(self, values)
         self._half.append(total)
 
         def result() -> np.ndarray:
@@ -120,33 +124,38 @@ class Mpi:
         return result
 
     def advance(self) -> None:
+        if time.monotonic() < self._advanced + _SECONDS_BETWEEN_ADVANCES:
+            return
         self._words.Iprobe(self.MPI.ANY_SOURCE, self.MPI.ANY_TAG)  # MPI makes progress in its calls alone
         while self._half and self._half[0].go_on(wait=False):
             self._half.popleft()
+        self._advanced = time.monotonic()
 
-    def _gather_parts(self, part: np.ndarray) -> _Pending:
-        received = np.empty(self.size * part.size, part.dtype)
-        return self._pending(self._results.Iallgather(part, received), received, part)
+    def exchange(self, comm: Any, sent: Sequence[np.ndarray], received: Sequence[np.ndarray]) -> _Pending:
+        """Send an array to each other rank, and receive one from it. MPI pairs them by their order on `comm`."""
+        others = [rank for rank in range(self.size) if rank != self.rank]
+        requests = [comm.Irecv(received[rank], rank) for rank in others]
+        return self._pending(requests + [comm.Isend(sent[rank], rank) for rank in others], received, sent)
 
-    def _pending(self, request: Any, received: np.ndarray, sent: np.ndarray) -> _Pending:
+    def _pending(self, requests: list[Any], received: Any, sent: Any) -> _Pending:
         """A function of what is received; until then MPI writes that, and reads what is `sent`."""
-        key = id(request)
-        self._under_way[key] = request, received, sent
+        key = object()
+        self._under_way[key] = requests, received, sent
 
-        def result(wait: bool = True) -> np.ndarray | None:
+        def result(wait: bool = True) -> Any:
             if wait:
-                self._wait(request)
-            elif not self._test(request):
+                self._wait(requests)
+            elif not self._test(requests):
                 return None
             self._under_way.pop(key, None)
             return received
 
         return result
 
-    def _wait(self, request: Any) -> None:
-        """Wait for a request. Raises ParallelError that names the rank if one fails or does not answer."""
+    def _wait(self, requests: list[Any]) -> None:
+        """Wait for requests. Raises ParallelError that names the rank if one fails or does not answer."""
         started = None
-        while not self._test(request):
+        while not self._test(requests):
             now = time.monotonic()
             started = now if started is None else started
             if now - started < _SPIN_SECONDS:
@@ -158,9 +167,9 @@ class Mpi:
                 self._call_the_roll()
             time.sleep(_SLEEP_SECONDS)
 
-    def _test(self, request: Any) -> bool:
+    def _test(self, requests: list[Any]) -> bool:
         try:
-            return request.Test()
+            return self.MPI.Request.Testall(requests)
         except self.MPI.Exception as error:
             self._listen()
             raise ParallelError(f"parallel: MPI has failed: {error.Get_error_string()} (a rank that died?)") from error
@@ -265,7 +274,11 @@ class Mpi:
         before = sys.excepthook
 
         def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-            if self.failed(error):
+            if not self.failed(error):
+                return
+            if before is sys.__excepthook__:  # in one piece, for mpiexec may pass on no more than the first
+                sys.stderr.write("".join(traceback.format_exception(kind, error, trace)))
+            else:
                 before(kind, error, trace)
 
         sys.excepthook = hook
@@ -298,20 +311,38 @@ _Pending = Callable[..., Any]
 
 
 class _Sum:
-    """A sum in a tree over the ranks, in two operations: each rank gets a segment of all vectors, and all get its sum.
+    """A sum in a tree over the ranks: each rank gets a segment of all vectors, and sends its sum to all.
 
-    All ranks begin the second operations in the order of the sums, for MPI pairs them by it.
+    All ranks begin the second exchanges in the order of the sums, for MPI pairs messages by it.
     """
 
-    def __init__(self, pending: _Pending, gather_parts: Callable[[np.ndarray], _Pending]) -> None:
-        self.pending, self.is_halfway, self._gather_parts = pending, False, gather_parts
+    def __init__(self, transport: Mpi, values: np.ndarray) -> None:
+        self._transport, self._values, self.is_halfway = transport, values, False
+        rows = values.reshape(transport.size, -1)
+        self._key = rows.shape, rows.dtype
+        spare = transport.spare.setdefault(self._key, [])
+        self._received = spare.pop() if spare else np.empty_like(rows)
+        self.pending = transport.exchange(transport.sums, list(rows), list(self._received))
 
     def go_on(self, wait: bool) -> bool:
-        """Begin the second operation if the first is over. Returns whether it has begun."""
-        rows = self.pending(wait)
-        if rows is not None:
-            self.pending, self.is_halfway = self._gather_parts(tree_sum(rows)), True
-        return self.is_halfway
+        """Begin the second exchange if the first is over. Returns whether it has begun."""
+        if self.pending(wait) is None:
+            return False
+        transport, parts = self._transport, list(self._received)
+        total = np.empty_like(self._values)
+        segments = total.reshape(transport.size, -1)
+        own = segments[transport.rank]
+        parts[transport.rank] = self._values.reshape(transport.size, -1)[transport.rank]
+        tree_sum(parts, out=own)
+        transport.spare[self._key].append(self._received)
+        pending = transport.exchange(transport.results, [own] * transport.size, list(segments))
+
+        def result() -> np.ndarray:
+            pending()
+            return total
+
+        self.pending, self.is_halfway = result, True
+        return True
 
 
 class _Told(ParallelError):

@@ -177,7 +177,7 @@ def init(
 
     engine    "mpi", by mpi4py; None: MPI if a launcher has started several processes, otherwise this process alone
     shards    micro-shards of a global batch, a power of two; the number of ranks divides it
-    exact     False: each rank computes its rows as one batch, and gradients are added by MPI's Allreduce. Faster; the
+    exact     False: each rank computes its rows as one batch, and any number of ranks sums the gradients. Faster; the
               weights then depend on the number of ranks, by rounding, and the random numbers of dropout do entirely
     timeout   seconds that a rank waits for another one, an evaluation or a checkpoint included, before it ends the job
               with an error that names it

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,16 +10,17 @@ import numpy as np
 from ..backend import xp_of
 
 
-def tree_sum(rows: Any) -> Any:
-    """The sum of the rows of an array (n, …) in a binary tree; n is a power of two.
+def tree_sum(parts: Sequence[np.ndarray], out: np.ndarray) -> np.ndarray:
+    """The sum of arrays, of which there are 2ᵏ from 2 on, in a binary tree.
 
-    >>> parallel.sums.tree_sum(np.array([[1.0], [2.0], [3.0], [4.0]]))  # (1 + 2) + (3 + 4)
+    >>> parallel.sums.tree_sum([np.array([float(n)]) for n in range(1, 5)], out=np.empty(1))  # (1 + 2) + (3 + 4)
     array([10.])
     """
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found in the norm of the sum
-        while len(rows) > 1:
-            rows = rows[0::2] + rows[1::2]
-    return rows[0]
+        while len(parts) > 2:
+            parts = [left + right for left, right in zip(parts[0::2], parts[1::2])]
+        left, right = parts
+        return np.add(left, right, out=out)
 
 
 class TreeSum:

@@ -47,6 +47,7 @@ def report(outcome: Outcome, command: str = "") -> str:
     lines += ["Protocol:", "", *(f"- {sentence}" for sentence in study.protocol), ""]
     for task in outcome.tasks:
         lines += [f"## {study.tasks[task].title}", "", *table(outcome, task), "", claim(outcome, task), ""]
+        lines += ["Each seed:", "", *_each_seed(outcome, task), ""]
     seeds = "one seed" if outcome.seeds == 1 else f"{outcome.seeds} seeds"
     how = (
         f"the mean over {seeds} ± the half-width of the {_PERCENT} confidence interval of Student's t with "
@@ -83,6 +84,16 @@ def table(outcome: Outcome, task: str) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows)]
     rows.insert(1, ["-" * width for width in widths])
     return ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |" for row in rows]
+
+
+def _each_seed(outcome: Outcome, task: str) -> list[str]:
+    """Lines with the metric of each run, by cell, in the order of the seeds."""
+    qualities = {cell: [result.quality for result in outcome.results[task, cell]] for cell in outcome.study.cells}
+    shown = {
+        cell: ["diverged" if math.isnan(value) else f"{value:.5g}" for value in found]
+        for cell, found in qualities.items()
+    }
+    return [f"- {name}: {', '.join(shown[cell])}" for cell, name in outcome.study.cells.items()]
 
 
 def _quality_or_diverged(outcome: Outcome, task: str, cell: str) -> str:

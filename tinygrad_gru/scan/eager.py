@@ -42,7 +42,7 @@ def _same_values(carry: Any) -> Any:
     """A state in a Tensor of its own, so that a step may write `h += …`: former states are outputs, or the user's."""
     if type(carry) is not Tensor:
         return carry
-    if carry.node is not None and carry.is_leaf and recording.get():
+    if carry.node is not None and carry.node.op is None and recording.get():
         return ops.reshape(carry, carry.shape)  # a record, for a leaf could not be changed
     return Tensor.from_node(carry._data, carry.node if recording.get() else None)
 

@@ -20,6 +20,7 @@ from .plan_cache import CompiledStep, compiled_steps
 from .protocol import check_carry, check_step, checked_xs
 from .targets.blocked_scan import FEWEST_STEPS
 from .targets.source import Executable
+from .tracing.repeated import Repetition
 from .tracing.trace import Trace
 from .tracing.trace_cache import why_traced_anew
 from .tracing.traced_array import Untraceable
@@ -58,6 +59,7 @@ def explain(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None, *, comp
         forward, found = trace_with_names(step, carry, xs)
         differentiable = forward.closed_over or any(t.node for t in forward.inputs)
         trace = Trace.of(forward, [True for _ in forward.xs] if differentiable else None)
+        Repetition().check(None, trace, step, carry, xs)
         compiled_step = CompiledStep(trace, shown.target)
         backward = compiled_step.backward()
     except Untraceable as reason:

@@ -1,4 +1,5 @@
-"""Fallback: what is said, once, of a step that is not compiled: which, where, why, and what to write instead."""
+"""Fallback: what is said, once, of a step that is not compiled, which, where, why, and what to write instead; and of
+one whose compilation takes long."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from types import TracebackType
 from typing import NamedTuple
 
 from ..closures import first_line, is_library, source_line
+from ..native import cache
 from .protocol import users_function
 from .tracing.traced_array import Untraceable
 
@@ -39,12 +41,9 @@ class Remark(NamedTuple):
 
     @classmethod
     def of(cls, step: Callable, reason: Untraceable) -> Remark:
-        function = users_function(step)
-        name = (getattr(function, "__qualname__", None) or repr(function)).replace(".<locals>", "")
-        code = getattr(function, "__code__", None)
-        defined = ("<step>", 1) if code is None else (code.co_filename, first_line(code))
+        function, defined = users_function(step), _defined(step)
         place = _place(reason)
-        text = f"the step `{name}` ({defined[0]}:{defined[1]}) runs eagerly, every op at every step: {reason}"
+        text = f"{_words(step)} runs eagerly, every op at every step: {reason}"
         text += f" ({source_line(*place)})" if place is not None else ""
         text += f". Instead: {reason.advice}" if reason.advice else ""
         registry = getattr(function, "__globals__", {}).setdefault("__warningregistry__", {})
@@ -57,6 +56,39 @@ class Remark(NamedTuple):
             return
         text = f"{self.text}. `compiled=False` says that this is meant, `explain` shows what else is compiled"
         warnings.warn_explicit(text, NotCompiledWarning, *self.place, registry=self.registry)
+
+
+def log_compilation(step: Callable | None, seconds: float, target: str) -> None:
+    """Say in the log of `tinygrad_gru.scan` how long a step took to compile, and how to wait less.
+
+    It is a record of level WARNING, which Python shows where no log is set up, and no warning: a program whose warnings
+    are errors runs on a slow machine as on a fast one.
+
+    step  the step, None if it is gone
+    """
+    import logging  # here, for it would take 3 ms of every process's start
+
+    text = f"compiling {'a step' if step is None else _words(step)} took {seconds:.1f} s, by the target {target}. "
+    if target.startswith("llvm"):
+        problem = cache.problem()
+        kept = f"not kept: {problem}" if problem else f"kept in {cache.folder()}, where the next process finds it"
+        text += f"Its machine code is {kept}. compiled='numpy', or TINYGRAD_GRU_COMPILED=numpy for all, starts sooner"
+    else:
+        text += "compiled=False runs it eagerly, and starts at once"
+    logging.getLogger(__package__).warning(text)
+
+
+def _words(step: Callable) -> str:
+    """Which step it is, and where it is defined."""
+    function, (file, line) = users_function(step), _defined(step)
+    name = (getattr(function, "__qualname__", None) or repr(function)).replace(".<locals>", "")
+    return f"the step `{name}` ({file}:{line})"
+
+
+def _defined(step: Callable) -> tuple[str, int]:
+    """The file and line in which the function that a user wrote begins."""
+    code = getattr(users_function(step), "__code__", None)
+    return ("<step>", 1) if code is None else (code.co_filename, first_line(code))
 
 
 def _place(reason: Untraceable) -> tuple[str, int] | None:

@@ -9,11 +9,13 @@ from functools import partial
 from itertools import chain, islice
 from operator import attrgetter
 from threading import RLock
+from time import perf_counter
 from typing import Any, NamedTuple
 
 from ..backend import IDLE_POOL, Backend
 from ..native import Function
 from ..writes import tick
+from .fallback import log_compilation
 from .ir import Graph, Program, Value, changing
 from .passes import propagate_zeros
 from .passes.symbolic_zeros import Zeros, ZerosOverTime
@@ -29,6 +31,8 @@ from .tracing.traced_array import Untraceable
 
 #: The most compiled steps that are kept.
 PLANS = 64
+#: The seconds of compiling, of one step, from which on it is said.
+SLOW = 0.5
 
 _CHEAP = frozenset({"add", "subtract", "multiply", "negative"})
 
@@ -92,13 +96,14 @@ class CompiledStep:
     checks     the indices that are checked after the forward program, which stores those that change with time
     stored     all that it stores
     computed   those of them that it computes, as ys after those of the step
+    seconds    what compiling its programs has taken so far
     """
 
     def __init__(self, trace: Trace, target: str = "numpy", device: Backend | None = None):
         forward, backward = trace.forward, trace.backward()
         graph = forward.graph
         self.graph, self.target, self.device, self.fallback = graph, target, device, ""
-        self.born = tick()
+        self.born, self.seconds, self._step = tick(), 0.0, trace.step
         self.carry_count, self.ys_count = len(forward.new_carry), len(forward.ys)
         self.residuals: list[Value] = []
         self.lock = RLock()  # held while a backward program is compiled
@@ -149,6 +154,15 @@ class CompiledStep:
             return self._backwards[zeros]
 
     def _build(self, program: Program, name: str, kept: Collection[Value] = ()) -> Executable:
+        """Compile a program; when that makes more than half a second for the step, it is said, once."""
+        start, before = perf_counter(), self.seconds
+        executable = self._compiled(program, name, kept)
+        self.seconds += perf_counter() - start
+        if before < SLOW <= self.seconds:
+            log_compilation(self._step(), self.seconds, "numpy" if self.fallback else self.target)
+        return executable
+
+    def _compiled(self, program: Program, name: str, kept: Collection[Value]) -> Executable:
         if self.target == "cuda":
             return build(CudaTarget(self.device), program, name, kept)
         if self.target == "javascript":

@@ -73,6 +73,13 @@ def values_of(array: Any) -> Any:
     return to_host(array)
 
 
+def node_of(tensor: Any) -> Any:
+    """The node of a tensor, where the program asks for it: an inspector is told."""
+    if (observer := inspector.get()) is not None:
+        observer.asking(tensor)
+    return tensor.node
+
+
 class Protocols(ForeignNames):
     """The base class of Tensor that gives it Python's protocols and NumPy's."""
 
@@ -155,10 +162,12 @@ def _reduction(op: Callable) -> Callable:
     return reduce
 
 
-def _flat(op: Callable) -> Callable:
-    """A function along an axis that, as NumPy's, runs on the flattened array if `axis` is None."""
+def _flat(op: Callable, others: int) -> Callable:
+    """A function of x and so many other inputs along an axis, the flattened array if that is None, as NumPy's."""
 
     def run(x: Any, *inputs: Any, axis: Any = None) -> Any:
+        if len(inputs) > others:
+            *inputs, axis = inputs  # type: ignore[assignment]
         return op(ops.reshape(x, (-1,)), *inputs, axis=0) if axis is None else op(x, *inputs, axis=axis)
 
     return run
@@ -230,9 +239,9 @@ _FUNCTIONS: dict[Any, Callable] = {
             "split", "squeeze", "stack", "transpose", "where",
         )
     },
-    np.cumsum: _flat(ops.cumsum),
-    np.take: _flat(ops.take),
-    np.repeat: _flat(ops.repeat),
+    np.cumsum: _flat(ops.cumsum, 0),
+    np.take: _flat(ops.take, 1),
+    np.repeat: _flat(ops.repeat, 1),
     np.take_along_axis: _take_along_axis,
     np.swapaxes: lambda x, first, second: x.swapaxes(first, second),
     np.ravel: lambda x: x.flatten(),
@@ -245,7 +254,7 @@ _FUNCTIONS: dict[Any, Callable] = {
     np.full_like: _like("full_like"),
     np.shape: lambda x: x.shape,
     np.ndim: lambda x: x.ndim,
-    np.size: lambda x: x.numel(),
+    np.size: lambda x, axis=None: x.numel() if axis is None else x.shape[axis],
 }  # fmt: skip
 #: Settings of NumPy's functions that ops do not have: with one of them NumPy itself runs on the values of constants.
 _SETTINGS = frozenset({"casting", "dtype", "initial", "order", "out", "subok", "where"})

@@ -15,7 +15,7 @@ from ..tape import GradState, Node, TapeError, Variable, leaf, name_of, walk
 from ..writes import writes
 from .in_place import InPlace
 from .operators import Operators
-from .protocols import Protocols, values_of
+from .protocols import Protocols, node_of, values_of
 
 
 class Tensor(InPlace, Operators, Protocols, Variable):
@@ -68,7 +68,7 @@ class Tensor(InPlace, Operators, Protocols, Variable):
             node.grad_state.array, node.grad_state.dtype = array, array.dtype
 
     def _require_leaf(self, caller: str, advice: str) -> None:
-        if not self.is_leaf:
+        if self.node is not None and self.node.op is not None:
             raise TapeError(f"{caller}: this tensor was computed by {self.node!r}; {advice}")
 
     # -- the array ---------------------------------------------------------------------------------------------
@@ -195,7 +195,7 @@ class Tensor(InPlace, Operators, Protocols, Variable):
         >>> (2 * x).requires_grad
         True
         """
-        return self.node is not None
+        return node_of(self) is not None
 
     @requires_grad.setter
     def requires_grad(self, on: bool) -> None:
@@ -216,7 +216,7 @@ class Tensor(InPlace, Operators, Protocols, Variable):
     @property
     def is_leaf(self) -> bool:
         """Whether no op computed it: a constant, or where gradients accumulate."""
-        return self.node is None or self.node.op is None
+        return (node := node_of(self)) is None or node.op is None
 
     @property
     def is_frozen(self) -> bool:

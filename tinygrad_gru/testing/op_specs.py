@@ -47,7 +47,8 @@ class Case:
 #: Private ops, and the public op whose specs check them.
 CHECKED_BY = {
     "_advanced_index": "getitem", "_affine": "linear", "_cast": "astype", "_concatenate": "concatenate",
-    "_einsum": "einsum", "_log_likelihood": "cross_entropy", "_log_likelihood_gradient": "cross_entropy",
+    "_einsum": "einsum", "_log_likelihood": "cross_entropy", "log_likelihood_gradient": "cross_entropy",
+    "_log_likelihoods": "linear_cross_entropy",
     "_max": "max", "_min": "min", "_norm": "norm", "_scatter": "getitem", "_scatter_add": "scatter_add",
     "_slice": "getitem", "_stack": "stack", "_truncate": "astype",
 }  # fmt: skip
@@ -64,7 +65,11 @@ def check_case(name: str, case: Case, backend: str | Backend = "numpy", **option
     >>> testing.check_case("negative", testing.OP_SPECS["negative"][0]).orders
     (1, 2)
     """
-    how: dict[str, Any] = {"dtypes": case.dtypes, "elementwise": case.elementwise, "differentiable": case.differentiable}
+    how: dict[str, Any] = {
+        "dtypes": case.dtypes,
+        "elementwise": case.elementwise,
+        "differentiable": case.differentiable,
+    }
     how |= {"backend": backend, "empty": case.empty, **options}
     return check_op(function_of(name, case), case.oracle, case.shapes, case.domain, **how, **case.settings)
 
@@ -104,7 +109,13 @@ def _logical(oracle: Callable, *inputs: Any) -> list[Case]:
 
 
 def _reduction(oracle: Callable, domain: Any = (-2.0, 2.0), **settings: Any) -> list[Case]:
-    choices: list[dict[str, Any]] = [{}, {"axis": 0}, {"axis": -1, "keepdims": True}, {"axis": (0, 2)}, {"keepdims": True}]
+    choices: list[dict[str, Any]] = [
+        {},
+        {"axis": 0},
+        {"axis": -1, "keepdims": True},
+        {"axis": (0, 2)},
+        {"keepdims": True},
+    ]
     cases = [Case(oracle, [(2, 3, 4)], domain, {**choice, **settings}) for choice in choices]
     return [*cases, Case(oracle, [()], domain, settings), Case(oracle, [(1, 1)], domain, settings)]
 
@@ -374,6 +385,11 @@ OP_SPECS: dict[str, list[Case]] = {
         Case(oracles.smooth_with_weights, [(6, 3), _ids.ravel()], settings={"weight": (0.5, 2.0, 3.0), "label_smoothing": 0.2}),
         Case(lambda x, q, weight: -(q * weight * np.log(oracles.softmax(x))).sum() / 3, [(3, 4), _probabilities],
              settings={"weight": (0.5, 2.0, 3.0, 0.1)}),
+    ],
+    "linear_cross_entropy": [
+        *_losses(lambda x, w, ids: oracles.cross_entropy(x @ w, ids), [(6, 2), (2, 3), _ids.ravel()]),
+        Case(lambda x, w, ids, b: oracles.cross_entropy(x @ w + b, ids).mean(), [(6, 2), (2, 3), _ids.ravel(), (3,)],
+             function=lambda x, w, ids, b: ops.linear_cross_entropy(x, w, ids, linear_bias=b)),
     ],
     "binary_cross_entropy_with_logits": [
         *_losses(oracles.binary, [(3, 4), (3, 4)], [(-2.0, 2.0), (0.0, 1.0)]),

@@ -62,6 +62,7 @@ def test_signs_between_thousands():
         ("a;b\nx;1,5\ny;2,25\n", "decimal=',', thousands=''"),
         ('a,b\nx,"1,234.5"\ny,"2,000,000"\n', "decimal='.', thousands=','"),
         ("a;b\nx;1.234,5\ny;2\n", "decimal=',', thousands='.'"),
+        ("a;b\nx;1,500\ny;2,500\n", "decimal=',', thousands='', or with decimal='.', thousands=','"),
     ],
 )
 def test_numbers_in_another_format_are_no_categories(text, words):

@@ -65,6 +65,7 @@ NN = {
     "BinaryCrossentropy": "nn.BCEWithLogitsLoss() of logits, without a sigmoid before it",
     "SmoothL1Loss": "nn.HuberLoss(), the same at beta=1",
     "KLDivLoss": "ops.kl_divergence(log_q, p)",
+    "LinearCrossEntropyLoss": "ops.linear_cross_entropy(x, W, targets)",
     "CategoricalCrossentropy": "nn.CrossEntropyLoss() of logits, without a softmax before it",
     "SparseCategoricalCrossentropy": "nn.CrossEntropyLoss() of logits, without a softmax before it",
     "MeanSquaredError": "nn.MSELoss()",

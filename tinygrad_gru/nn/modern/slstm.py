@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ...backend import dtype_name
+from ...backend import astype, dtype_name
 from ...ops import concatenate, exp, log_sigmoid, maximum, sigmoid, split, tanh
 from ...scan import pure
 from ...tensor import Tensor
@@ -85,7 +85,8 @@ b_f over the units of a head, from 5 down to −7."""
         start = super()._initial(state, shape, weight)
         if state != "m" or self.learns_initial_state:
             return start
-        return Tensor.from_node(start.data - 2.0 ** (15 if dtype_name(weight.dtype) == "float16" else 100), None)
+        low = start.data - 2.0 ** (15 if dtype_name(weight.dtype) == "float16" else 100)
+        return Tensor.from_node(astype(low, weight.dtype), None)  # a number beside bfloat16 makes float32
 
     @pure
     def step(self, carry, x):

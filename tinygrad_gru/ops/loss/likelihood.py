@@ -72,6 +72,13 @@ def exponential(n, y):
         y[j] = exp_{real}(y[j])
 
 def shifted(classes, x, tops, i, y):
+    largest(classes, x, tops)
+    tops[16 + i] = tops[0]
+    top = tops[0]
+    for j in range(classes):
+        y[j] = x[j] - top
+
+def largest(classes, x, tops):
     for k in range(16):
         tops[k] = {real}(-inf)
     for j in range(0, classes - 15, 16):
@@ -89,10 +96,48 @@ def shifted(classes, x, tops, i, y):
         tops[k] = tops[k + 4] if tops[k + 4] > tops[k] else tops[k]
     for k in range(1, 4):
         tops[0] = tops[k] if tops[k] > tops[0] else tops[0]
-    tops[16 + i] = tops[0]
+
+def in_place(steps):
+    rows, classes, block = steps[0], steps[1], steps[2]
+    for b in range(steps[3]):
+        first, count = b * block, min(block, rows - b * block)
+        start = steps[4] + first * classes * {size}
+        for i in range(count):
+            row = pointer_{real}(start + i * classes * {size})
+            score(classes, row, pointer_{real}(steps[6]), pointer_int64(steps[7]), pointer_{real}(steps[8]), first + i)
+            largest(classes, row, pointer_{real}(steps[5]))
+            subtracted(classes, row, pointer_{real}(steps[5]), pointer_{real}(steps[8]), first + i)
+        exponential(count * classes, pointer_{real}(start))
+        for i in range(count):
+            row = pointer_{real}(start + i * classes * {size})
+            normalized(
+                classes, row, pointer_int64(steps[7]), pointer_{real}(steps[8]), pointer_{real}(steps[9]),
+                pointer_{real}(steps[10]), first + i, steps[9] != 0,
+            )
+
+def score(classes, z, bias, ids, y, n):
+    for j in range(classes):
+        z[j] = z[j] + bias[j]
+    y[n] = z[ids[n]]
+
+def subtracted(classes, z, tops, y, n):
     top = tops[0]
     for j in range(classes):
-        y[j] = x[j] - top
+        z[j] = z[j] - top
+    y[n] = y[n] - top
+
+def normalized(classes, z, ids, y, factors, sums, n, has_factors):
+    total = {real}(0)
+    for j in range(classes):
+        total = plus(total, z[j])
+    y[n] = y[n] - log(total)
+    if has_factors:
+        factor = -factors[n] / total
+        for j in range(classes):
+            z[j] = z[j] * factor
+        z[ids[n]] = z[ids[n]] + factors[n]
+        for j in range(classes):
+            sums[j] = sums[j] + z[j]
 """
 
 
@@ -128,7 +173,7 @@ def _log_likelihood(x, targets):
 
 
 @op
-def _log_likelihood_gradient(g, x, targets):
+def log_likelihood_gradient(g, x, targets):
     """y = g (1 at the target, else 0, − softmax(x))"""
     if type(x) is not HostArray:
         at_target = targets[..., None] == backend_of(x).arange(x.shape[-1])
@@ -145,13 +190,39 @@ def _log_likelihood_gradient(g, x, targets):
     return y
 
 
-_log_likelihood.vjp(x=lambda g, x, targets: _log_likelihood_gradient(g, x, targets),
+_log_likelihood.vjp(x=lambda g, x, targets: log_likelihood_gradient(g, x, targets),
                     targets=None)  # fmt: skip
-_log_likelihood_gradient.vjp(
+log_likelihood_gradient.vjp(
     g=lambda u, x, targets: score_of_target(u, unwrap(targets)) - sum_of(u * softmax(x), axis=-1),
     x=lambda u, g, x: -g[..., None] * softmax.rules["x"](u, softmax(x), axis=-1),
     targets=None,
 )
+
+
+def likelihoods_in_place(z, bias, targets, factors, y):
+    """y = log softmax(z + bias)[target], and factors · ∂y/∂z in the place of z; returns that summed over the rows.
+
+    z (rows, C), targets int64 (rows,); factors (rows,), or None where what is left in z does not matter
+    """
+    rows, classes = z.shape
+    sums = np.zeros(classes, z.dtype)
+    if z.size >= _LEAST_NATIVE and not native.problem():
+        block = max(1, _BLOCK // classes)
+        loop = _native("in_place", z.dtype)
+        given = 0 if factors is None else factors
+        loop.on(rows, classes, block, -(-rows // block), z, np.empty(16, z.dtype), bias, targets, y, given, sums)
+        return sums
+    z += bias
+    z -= z.max(axis=-1, keepdims=True)
+    each = np.arange(rows)
+    score = z[each, targets]
+    total = np.exp(z, out=z).sum(axis=-1)
+    np.subtract(score, np.log(total), out=y)
+    if factors is not None:
+        z *= (-factors / total)[:, None]
+        z[each, targets] += factors
+        sums += z.sum(axis=0)
+    return sums
 
 
 def _tiles(x, targets):
@@ -177,6 +248,9 @@ def _ran_natively(name, x, *arrays):
     rows, classes = x.size // x.shape[-1], x.shape[-1]
     block = max(1, _BLOCK // classes)
     memory = map(np.ascontiguousarray, (x, np.empty(16 + block, x.dtype), *arrays))
-    loop = native.function(_LOOPS.format(real=x.dtype.name, size=x.dtype.itemsize), name)
-    loop.on(rows, classes, block, -(-rows // block), *memory)
+    _native(name, x.dtype).on(rows, classes, block, -(-rows // block), *memory)
     return True
+
+
+def _native(name, dtype):
+    return native.function(_LOOPS.format(real=dtype.name, size=dtype.itemsize), name)

@@ -19,7 +19,7 @@ from .likelihood import log_likelihood, score_of_target
 from .targets import class_ids, class_weights, converting_targets, is_integer, matching_targets, weights_of
 
 
-def _reduce(loss, reduction, counts=None, weights=None):
+def reduce_loss(loss, reduction, counts=None, weights=None):
     """The loss over all elements, or over those where `counts` is true; its mean is over their weights."""
     if counts is not None:
         loss = where(counts, loss, 0.0)
@@ -46,7 +46,7 @@ def mse(predictions, targets, *, reduction="mean"):
     >>> ops.mse(Tensor([1.0, 3.0]), [1.0, 1.0])
     Tensor(2., dtype=float32)
     """
-    return _reduce(square(predictions - matching_targets("mse", predictions, targets)), reduction)
+    return reduce_loss(square(predictions - matching_targets("mse", predictions, targets)), reduction)
 
 
 @converting_targets
@@ -56,7 +56,7 @@ def mae(predictions, targets, *, reduction="mean"):
     >>> ops.mae(Tensor([1.0, 3.0]), [1.0, 1.0])
     Tensor(1., dtype=float32)
     """
-    return _reduce(absolute(predictions - matching_targets("mae", predictions, targets)), reduction)
+    return reduce_loss(absolute(predictions - matching_targets("mae", predictions, targets)), reduction)
 
 
 @converting_targets
@@ -70,7 +70,7 @@ def huber(predictions, targets, *, delta=1.0, reduction="mean"):
         raise ValueError(f"huber: delta must be above 0, got {delta!r}")
     error = predictions - matching_targets("huber", predictions, targets)
     near = clip(error, low=-delta, high=delta)  # one formula for all branches, without the square of a large error
-    return _reduce(near * (error - 0.5 * near), reduction)
+    return reduce_loss(near * (error - 0.5 * near), reduction)
 
 
 @converting_targets
@@ -88,7 +88,7 @@ def nll(log_probabilities, targets, *, weight=None, ignore_index=None, reduction
     if weight is not None:
         weights = score_of_target(class_weights(weight, log_probabilities), targets)
         loss = loss * weights
-    return _reduce(loss, reduction, counts, weights)
+    return reduce_loss(loss, reduction, counts, weights)
 
 
 @converting_targets
@@ -123,7 +123,7 @@ def cross_entropy(logits, targets, *, weight=None, ignore_index=None, label_smoo
     if label_smoothing:
         smooth = log_p if w is None else log_p * w
         loss = (1 - label_smoothing) * loss - label_smoothing * mean(smooth, axis=-1)
-    return _reduce(loss, reduction, counts, weights)
+    return reduce_loss(loss, reduction, counts, weights)
 
 
 @converting_targets
@@ -142,7 +142,7 @@ def binary_cross_entropy_with_logits(logits, targets, *, weight=None, pos_weight
     if pos_weight is not None:
         positive = positive * weights_of("pos_weight", pos_weight, logits)
     loss = (1 - targets) * softplus(logits) + positive
-    return _reduce(loss if weight is None else loss * weights_of("weight", weight, logits), reduction)
+    return reduce_loss(loss if weight is None else loss * weights_of("weight", weight, logits), reduction)
 
 
 @converting_targets
@@ -155,7 +155,7 @@ def kl_divergence(log_q, p, *, reduction="mean"):
     0.693
     """
     p = matching_targets("kl_divergence", log_q, p)
-    return _reduce(sum(p * log(where(p == 0, 1.0, p)) - _weighted(p, log_q), axis=-1), reduction)
+    return reduce_loss(sum(p * log(where(p == 0, 1.0, p)) - _weighted(p, log_q), axis=-1), reduction)
 
 
 def _weighted(p, log_q):

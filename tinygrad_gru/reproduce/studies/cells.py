@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-
-import numpy as np
 
 from ... import nn
 
@@ -17,9 +14,3 @@ NAMES: Mapping[type[nn.Recurrent], str] = {
 def with_units(cells: Mapping[str, tuple[type[nn.Recurrent], int]]) -> dict[str, str]:
     """The names of cells that are a layer with so many units: "GRU, 46 units"."""
     return {cell: f"{NAMES[layer]}, {units} units" for cell, (layer, units) in cells.items()}
-
-
-def start_gates(cell: nn.Cell, biases: Mapping[str, Any]) -> None:
-    """Set biases with which the gates of a cell start, by name: each a number, or one for each unit."""
-    starts = {name: np.full(cell.hidden_size, start) for name, start in biases.items()}
-    cell.load_state_dict({**cell.state_dict(), **starts})

@@ -13,7 +13,6 @@ from ...data import Epochs
 from ...optim import Adam, WarmupCosine
 from ...train import Trainer, evaluate
 from ..study import Result, Run, Study, validation_curve
-from .cells import start_gates
 
 #: What stands before the numbers of a batch in the seed of its generator: a run's seed is never that of held-out data.
 _TRAINING, _VALIDATION, _TEST, _GATES = range(4)
@@ -58,7 +57,7 @@ def remember(layer: nn.Recurrent, longest: int, rng: np.random.Generator) -> Non
             nn.GRUCell: {"b_z": -u},
             nn.LSTMCell: {"b_f": u, "b_i": -u},
         }
-        start_gates(cell, starts.get(type(cell), {}))
+        cell.load_state_dict({**cell.state_dict(), **starts.get(type(cell), {})})
 
 
 class GeneratedStudy(Study):

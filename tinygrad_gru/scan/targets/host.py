@@ -19,8 +19,8 @@ from .source import Buffer, Buffers, Names, Source
 UFUNCS = ELEMENTWISE - {"where", "astype"}
 #: The functions that sources call, by name.
 FUNCTIONS = (
-    *UFUNCS, "arange", "argmax", "argmin", "ascontiguousarray", "broadcast_to", "concatenate", "copyto", "matmul",
-    "take", "where", "zeros",
+    *UFUNCS, "arange", "argmax", "argmin", "ascontiguousarray", "broadcast_to", "concatenate", "copyto", "empty",
+    "matmul", "take", "where", "zeros",
 )  # fmt: skip
 
 
@@ -52,7 +52,8 @@ def invariant_lines(
     """The lines that compute the invariant values of a plan, once per run.
 
     scalar      the text of a Python scalar that meets arrays of a dtype
-    contiguous  views that are copied, for a product reads a weight fastest in the layout in which it is used
+    contiguous  views that are copied, and concatenations that are C-contiguous even if their parts are transposed: a
+                product reads a weight fastest in the layout in which it is used
     others      the values that are computed elsewhere, or not needed
     """
     lines: list[str] = []
@@ -88,7 +89,8 @@ def _lines(value: Value, name: str, operands: list[str], is_contiguous: bool) ->
     if value.op == "rearrange":
         return [f"{name} = {operands[0]}.reshape({value.shape})"]
     if value.op == "concat":
-        return [f"{name} = concatenate(({', '.join(operands)},), {value['axis']})"]
+        out = f", empty({value.shape}, '{np.dtype(value.dtype).name}')" if is_contiguous else ""
+        return [f"{name} = concatenate(({', '.join(operands)},), {value['axis']}{out})"]
     if value.op in ("argmax", "argmin"):
         return [f"{name} = {value.op}({operands[0]}, {value['axis']})"]
     if value.op == "gather":

@@ -3,7 +3,7 @@
     for first, (V1, V3, V5, ), steps in workspace.chunks:
         matmul(V1.reshape(-1, 3), w2, V3.reshape(-1, 5))
         for (v0, v3, v5, ) in steps:
-            dot(v0, w4, S4)
+            v0.dot(w4, S4)
             add(v3, S4, S4)
             tanh(S4, v5)
 
@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from ...backend import is_half, record_launches, resolve
+from ...native.blas import runs_in_one_thread
 from ..ir import LinearPart, Program, Value
 from ..passes import collect, fuse_horizontally, mark_linear, merge_sums, reassociate, swap_where
 from ..passes.linear import batches_of, is_zero
@@ -106,15 +107,27 @@ class HostExecutable:
         return Workspace(self.source, length, reverse, given, resolve("numpy"), self.steps)
 
     def run(self, constants: Sequence[Any], workspace: Workspace) -> list[Any]:
-        totals = [np.zeros(shape, dtype) for shape, dtype in self._total_types]
+        totals = [self._total(position) for position in range(len(self.source.sums.totals))]
         self.function(constants, totals, workspace)
         calls = self.source.calls
         count = calls.once + len(workspace.chunks) * calls.chunk + workspace.length * calls.step
         record_launches(count, f"scan, {self.source.name}")
-        return [
-            totals[position] if index is None else np.ascontiguousarray(totals[position][index])
-            for position, index in self.source.sums.shares
-        ]
+        return [self._share(totals[position], position, index) for position, index in self.source.sums.shares]
+
+    def _total(self, position: int) -> Any:
+        """Zeros for a total, or for each of its columns."""
+        shape, dtype = self._total_types[position]
+        columns = self.source.sums.columns.get(position)
+        if columns:
+            return [np.zeros((shape[0], end - begin), dtype) for begin, end in columns]
+        return np.zeros(shape, dtype)
+
+    def _share(self, total: Any, position: int, index: tuple | None) -> Any:
+        if index is None:
+            return total
+        if type(total) is list:
+            return total[self.source.sums.columns[position].index((index[1].start, index[1].stop))]
+        return np.ascontiguousarray(total[index])
 
 
 class Emitter:
@@ -187,11 +200,14 @@ class Emitter:
 
     def _invariants(self, others: Collection[Value] = ()) -> list[str]:
         """The lines for loop-invariant values, but for `others`."""
-        transposed = [
-            value for value, users in self.plan.program.users.items()
-            if value.op == "transpose" and any(user.op != "concat" for user in users)
+        levels, users = self.plan.levels, self.plan.program.users
+        contiguous = [
+            value for value in users
+            if (value.op == "transpose" and any(u.op != "concat" for u in users[value]))
+            or (value.op == "concat" and "transpose" in [i.op for i in value.inputs]
+                and "loop" in [levels.get(u) for u in users[value] if u.op == "matmul"])
         ]  # fmt: skip
-        return invariant_lines(self.names, self.buffers, self._scalar, transposed, others)
+        return invariant_lines(self.names, self.buffers, self._scalar, contiguous, others)
 
     # -- regions -------------------------------------------------------------------------------------------------------
 
@@ -304,6 +320,8 @@ class Emitter:
         of_matrices = len(left.shape) == len(right.shape) == 2 and left.dtype == right.dtype
         if of_matrices and not batched and value not in self.plan.parts:
             # For one row half the time of matmul; it needs an `out` that is contiguous.
+            if runs_in_one_thread(left.shape[0], right.shape[0], right.shape[1]):
+                return f"{operands[0]}.dot({operands[1]}, {out})"
             return f"dot({operands[0]}, {operands[1]}, {out})"
         return f"matmul({operands[0]}, {operands[1]}, {out})"
 
@@ -318,10 +336,15 @@ class Emitter:
             a, b = value.inputs[0].inputs[0], value.inputs[1]
             left = f"{self._at_chunk(a)}.reshape(-1, {a.shape[1]}).T"
             right = f"{self._at_chunk(b)}.reshape(-1, {b.shape[1]})"
+            columns = self.sums.columns.get(position)
+            parts = [(right, total)]
+            if columns:
+                parts = [(f"{right}[:, {begin}:{end}]", f"{total}[{n}]") for n, (begin, end) in enumerate(columns)]
             return [
-                f"if first: matmul({left}, {right}, {total})",
-                f"else: add({total}, matmul({left}, {right}), {total})",
-            ]
+                line for factor, out in parts
+                for line in (f"if first: matmul({left}, {factor}, {out})",
+                             f"else: add({out}, matmul({left}, {factor}), {out})")
+            ]  # fmt: skip
         if contraction == "products":
             pairs = [map(self._at_chunk, product.inputs) for product in self.sums.products(value)]
             return [f"add_products({total}, {', '.join(pair)})" for pair in pairs]

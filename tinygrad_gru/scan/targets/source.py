@@ -6,6 +6,7 @@ nothing: arrays that a target needs besides those of the plan are buffers of the
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
@@ -183,6 +184,10 @@ class Names:
         return {i: value for i, value in enumerate(self.plan.program.ys) if not self.plan.is_view_of_stack(value)}
 
 
+#: Bytes of a total from which on its columns are products by themselves: of a smaller one they are too narrow.
+_LARGE = 2**21
+
+
 class TimeSums:
     """The sums over time of a program: which totals are accumulated, and how their terms are added.
 
@@ -209,6 +214,21 @@ class TimeSums:
         return [
             (self.totals.index(total), None if total is value else as_index(value["index"])) for value, total in totals
         ]
+
+    @cached_property
+    def columns(self) -> dict[int, list[tuple[int, int]]]:
+        """By position the columns that are shares of a large product, such as the gradient of joined weights.
+
+        On the host each is a product by itself, in an array of its own: it would take longer to copy them.
+        """
+        found = dict[int, list[tuple[int, int]]]()
+        for position, value in enumerate(self.totals):
+            shape, dtype = self.shape_and_dtype(position)
+            if self.contraction(value) == "product" and math.prod(shape) * dtype.itemsize > _LARGE:
+                indices = [index for total, index in self.shares if total == position]
+                if all(index and len(index) == 2 and index[0] == slice(0, shape[0], 1) for index in indices):
+                    found[position] = sorted({(index[1].start, index[1].stop) for index in indices if index})
+        return found
 
     def shape_and_dtype(self, position: int) -> tuple[tuple[int, ...], Any]:
         """The shape and dtype of a total. Half precision is accumulated in float32: it would stop counting at 2048."""

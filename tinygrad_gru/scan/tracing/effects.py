@@ -2,8 +2,9 @@
 
 A step is traced by running it once on traced arrays. Where it counts its calls, appends to a list or draws
 from a generator of its own, it may do something else at every step: then its effects are undone, and the step runs
-eagerly. Tracked are the closure of the step, the globals that it names, its object, and their contents to a small
-depth; not files, nor what it prints. While other threads run nothing is restored, for the change could be theirs.
+eagerly. Tracked are the closure of the step, the globals that it and the functions it calls name, its object, and their
+contents to a small depth; not files, nor what it prints. While other threads run nothing is restored, for the change
+could be theirs. What is not tracked is found by `repeated`, if it changes what the step computes.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ from ...tensor import Tensor
 from ..protocol import StepWrapper
 from .traced_array import Untraceable
 
-#: The limits of what is tracked: references from the step (to its object, its attributes, the items of these), items at
-#: the end of a list, and bytes of an array (counters are small).
-_DEPTH, _ITEMS, _BYTES = 3, 200, 256
+#: The limits of what is tracked: references from the step and from the functions that it calls (to their objects, the
+#: attributes, the items of these), objects, items at the end of a list, and bytes of an array (counters are small).
+_DEPTH, _OBJECTS, _ITEMS, _BYTES = 4, 500, 200, 256
 
-_EMPTY = object()
+_EMPTY, _GENERATOR = object(), "a random generator"
 
 #: Immutable, or never looked into.
-_OPAQUE = (bool, int, float, complex, str, bytes, type, ModuleType, np.generic, np.dtype, type(None))
+_OPAQUE = (bool, int, float, complex, str, bytes, ModuleType, np.generic, np.dtype, type(None))
 
 
 @contextmanager
@@ -88,10 +89,11 @@ class _Snapshot:
         level: list[Any] = [step]
         for _ in range(_DEPTH):
             next_level: list[Any] = []
-            for one in level:
-                if not isinstance(one, _OPAQUE) and id(one) not in self._seen:
+            for one in level:  # which grows meanwhile: functions that functions call are no deeper
+                if not isinstance(one, _OPAQUE) and id(one) not in self._seen and len(self._seen) < _OBJECTS:
                     self._seen[id(one)] = one
-                    next_level += self._references(one)
+                    for part in self._references(one):
+                        (level if isinstance(part, FunctionType) else next_level).append(part)
             level = next_level
 
     def changes(self) -> list[_Location]:
@@ -127,16 +129,34 @@ class _Snapshot:
             return (data,)
         if isinstance(one, np.random.Generator):
             bits = one.bit_generator
-            self._track(
-                "a random generator", lambda: (repr(bits.state), bits.state), lambda old: setattr(bits, "state", old)
-            )
+            self._track(_GENERATOR, lambda: (repr(bits.state), bits.state), lambda old: setattr(bits, "state", old))
+            return ()
+        if isinstance(one, np.random.RandomState):
+            self._track(_GENERATOR, partial(_state_of, one), one.set_state)
+            return ()
+        if isinstance(one, random.Random):
+            self._track(_GENERATOR, lambda: (one.getstate(),) * 2, one.setstate)
+            return ()
+        if isinstance(one, type):
+            if not is_library(one.__module__):
+                name = f"an attribute of the class {one.__name__}"
+                self._track(name, partial(_read_class, one), partial(_write_attributes, one))
             return ()
         if hasattr(one, "__next__"):
             raise Untraceable("it may advance an iterator", "pass what it gives in xs")
-        attributes = getattr(one, "__dict__", None)
-        if not isinstance(attributes, dict):
+        owner = getattr(one, "__self__", None)
+        if owner is not None:  # a method in C, such as `generator.random` and `items.pop`
+            return (owner,)
+        if type(one).__module__ == is_op.__module__:  # the definition of an op, which its first call completes
             return ()
-        return self._of_dict(attributes, f"an attribute of a {type(one).__name__}")
+        attributes, name = getattr(one, "__dict__", None), f"an attribute of a {type(one).__name__}"
+        if isinstance(attributes, dict):
+            return type(one), *self._of_dict(attributes, name)
+        if is_library(type(one).__module__):
+            return ()
+        slots = [name for cls in type(one).__mro__ for name in vars(cls).get("__slots__", ())]
+        content = self._track(name, partial(_read_slots, one, slots), partial(_write_attributes, one))
+        return type(one), *content.values()
 
     def _of_dict(self, one: dict, name: str) -> Iterable[Any]:
         def read() -> tuple[Any, dict]:
@@ -148,18 +168,26 @@ class _Snapshot:
         if is_op(one):
             return
         yield from (*(one.__defaults__ or ()), *(one.__kwdefaults__ or {}).values(), vars(one))
-        for name, cell in zip(one.__code__.co_freevars, one.__closure__ or ()):
-            yield self._track(f"the variable {name!r}", partial(_read_cell, cell), partial(_write_cell, cell))
         scope, names = one.__globals__, names_in(one.__code__)
+        found = [
+            self._track(f"the variable {name!r}", partial(_read_cell, cell), partial(_write_cell, cell))
+            for name, cell in zip(one.__code__.co_freevars, one.__closure__ or ())
+        ]
         if is_library(scope.get("__name__")):
+            yield from found
             return
-        for name in names:
-            yield self._track(
-                f"the variable {name!r}", partial(_read_global, scope, name), partial(_write_global, scope, name)
-            )
+        found += [self._of_global(scope, name) for name in names]
+        for content in found:
+            yield content
+            if isinstance(content, ModuleType) and not is_library(content.__name__):
+                yield from [self._of_global(vars(content), name) for name in names & vars(content).keys()]
         if "random" in names:  # Python's own and NumPy's own
             self._track("the state of `random`", lambda: (random.getstate(),) * 2, random.setstate)
-            self._track("the state of `numpy.random`", _numpy_state, np.random.set_state)
+            self._track("the state of `numpy.random`", partial(_state_of, np.random), np.random.set_state)
+
+    def _of_global(self, scope: dict, name: str) -> Any:
+        read, write = partial(_read_global, scope, name), partial(_write_global, scope, name)
+        return self._track(f"the variable {name!r}", read, write)
 
 
 def _by_identity(parts: Iterable[Any]) -> tuple[Any, list]:
@@ -202,9 +230,29 @@ def _write_global(scope: dict, name: str, content: Any) -> None:
         scope[name] = content
 
 
-def _numpy_state() -> tuple[Any, Any]:
-    state: Any = np.random.get_state()
-    return (state[2], state[1].tobytes()), state
+def _read_class(cls: type) -> tuple[Any, dict]:
+    content = {name: value for name, value in vars(cls).items() if not name.startswith("__")}
+    return (list(content), _by_identity(content.values())[0]), content
+
+
+def _read_slots(one: Any, slots: list[str]) -> tuple[Any, dict]:
+    content = {name: getattr(one, name) for name in slots if hasattr(one, name)}
+    return (list(content), _by_identity(content.values())[0]), content
+
+
+def _write_attributes(one: Any, content: dict) -> None:
+    present = _read_class(one)[1] if isinstance(one, type) else _read_slots(one, list(content))[1]
+    for name in present.keys() - content.keys():
+        delattr(one, name)
+    for name, value in content.items():
+        if present.get(name, _EMPTY) is not value:
+            setattr(one, name, value)
+
+
+def _state_of(generator: Any) -> tuple[Any, Any]:
+    """That of a `RandomState`, or of the one in `numpy.random`."""
+    state: Any = generator.get_state()
+    return (*state[2:], state[1].tobytes()), state
 
 
 def _tensor_key(tensor: Tensor) -> tuple[Any, Any]:

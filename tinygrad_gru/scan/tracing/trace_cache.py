@@ -19,9 +19,10 @@ from ...contexts import recording
 from ...tape import inspector
 from ...tensor import Tensor
 from ...trees import flatten, structure
-from ..protocol import StepWrapper
+from ..protocol import StepWrapper, users_function
 from .dependencies import Dependencies, Root, Untrackable, root_of
 from .proofs import Proof
+from .repeated import Repetition
 from .trace import Trace
 from .tracer import trace_forward
 
@@ -92,6 +93,7 @@ class TraceCache:
         self._kept: WeakKeyDictionary[Any, dict[Any, _Kept]] = WeakKeyDictionary()
         self._proved: deque[ref[_Kept]] = deque()
         self._lock = RLock()
+        self._repetition = Repetition()
 
     def trace(self, step: Callable, carry: Any, xs: Any, leaves: Iterable[Sequence[Tensor]]) -> Trace:
         """The trace of the step with these arguments: a cached one if nothing has changed, else a new one.
@@ -100,18 +102,18 @@ class TraceCache:
         """
         root = root_of(step)
         if root is None:
-            return _new_trace(step, carry, xs)
+            return self._repeated(step, carry, xs)
         promised = _is_promised(step, root)
         try:
             with self._lock:
                 kept = self._kept.setdefault(root.anchor, {})
         except TypeError:  # no hash, or no weak references
-            return _new_trace(step, carry, xs)
+            return self._repeated(step, carry, xs, promised)
         own = kept.get(root.key)
         if not promised and (own is None or own.misses > MISSES or inspector.get() is not None):
             # Most functions are called once, or close over other arrays at each call: a proof would be for nothing.
             kept.setdefault(root.key, _Kept())
-            return _new_trace(step, carry, xs)
+            return self._repeated(step, carry, xs)
         own = own or kept.setdefault(root.key, _Kept())
         signature = _signature(carry, xs, leaves)
         for entry in reversed(own.entries):
@@ -123,7 +125,7 @@ class TraceCache:
         try:
             dependencies = Dependencies(root) if promised else Proof(root, (carry, xs))
         except Untrackable:
-            return _new_trace(step, carry, xs)
+            return self._repeated(step, carry, xs, promised)
         trace = _new_trace(step, carry, xs)
         if promised or _is_proved(dependencies, root, trace):
             new_entry = _entry(signature, dependencies, root, trace)
@@ -133,6 +135,14 @@ class TraceCache:
                         self._limit(own)
                     own.entries = [*own.entries[1 - TRACES :], new_entry]
         trace.forward.called.clear()  # a cache keeps no model alive
+        return trace
+
+    def _repeated(self, step: Callable, carry: Any, xs: Any, promised: bool = False) -> Trace:
+        """A new trace; one of which nothing is promised is compared with a second, if it is none that was before."""
+        trace = _new_trace(step, carry, xs)
+        if not promised:
+            code = getattr(users_function(step), "__code__", None)
+            self._repetition.check(code, trace, step, carry, xs)
         return trace
 
     def _limit(self, kept: _Kept) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from ...backend import Backend, bfloat16, is_floating
 from ...backend.duck_array import COMPARISONS, DuckArray, DuckNamespace
 from ...backend.indexing import index_parts, is_mask
+from ...tape import inspector
 from ..ir import Graph, Value, broadcast_shape, dtype_of
 from .einsum import contraction
 from .indexing import IndexCheck, Selection, has_arrays, selection
@@ -31,6 +32,8 @@ class Untraceable(Exception):
     def __init__(self, reason: str, advice: str = ""):
         super().__init__(reason, advice)
         self.reason, self.advice = reason, advice
+        if (observer := inspector.get()) is not None:
+            observer.refusing(self)
 
     def __str__(self) -> str:
         return self.reason
@@ -50,13 +53,8 @@ _MASKS = (
 )
 _BITS = ("it computes with the bits of integers", "compute them before the scan, for all steps at once")
 
-
-#: Functions whose results jump, so that it matters in which dtype NumPy takes their operands.
-_JUMPS = COMPARISONS | {"floor_divide", "remainder"}
-_FLOAT64_SCALAR = (
-    "it compares with a NumPy scalar of float64 (or divides by one and rounds), beside which NumPy computes in float64",
-    "convert the scalar, as in `x < float(limit)`: beside a number of Python's they keep their dtype",
-)
+#: Functions whose results jump or cancel, so that it matters that NumPy computes in float64 beside its own scalars.
+_EXACT = COMPARISONS | {"floor_divide", "remainder", "add", "subtract"}
 
 
 class _Namespace(DuckNamespace):
@@ -104,9 +102,9 @@ class _Namespace(DuckNamespace):
 
     def elementwise(self, function: str, *operands: Any) -> TracedArray:
         graph, values = self._values(*operands)
-        is_wide = function in _JUMPS and any(isinstance(x, np.float64) for x in operands)
-        if is_wide and any(value.dtype is not None and value.dtype != np.float64 for value in values):
-            raise Untraceable(*_FLOAT64_SCALAR)
+        if function in _EXACT and np.float64 in map(type, operands):
+            arrays = [value if value.op == "scalar" else TracedArray(graph, value) for value in values]
+            values = [x if isinstance(x, Value) else self.astype(x, np.float64).value for x in arrays]
         shape = broadcast_shape(values)
         dtype = np.dtype(bool) if function in COMPARISONS else dtype_of(function, values)
         return TracedArray(graph, graph.add(function, values, shape, dtype))
@@ -253,7 +251,7 @@ NAMESPACE = _Namespace()
 
 
 def is_array(graph: Graph, x: Any) -> bool:
-    """Whether the graph can have `x` as a closed-over constant: it must be of the library that the trace is for."""
+    """Whether `x` can be a closed-over constant: it must be of the library that the trace is for."""
     return isinstance(x, graph.arrays) or (isinstance(x, np.generic) and graph.arrays is np.ndarray)
 
 
@@ -273,9 +271,8 @@ class TracingBackend(Backend):
         return bfloat16() if name == "bfloat16" else super().dtype(name)
 
     def asarray(self, value: Any, dtype: Any = None) -> Any:
-        if isinstance(value, (list, tuple)):
-            return self.graph.backend.asarray(value, dtype)
-        return super().asarray(value, dtype)
+        asarray = self.graph.backend.asarray if isinstance(value, (list, tuple)) else super().asarray
+        return asarray(value, dtype)
 
     def to_host(self, array: Any) -> Any:
         raise Untraceable(*_NEEDS_VALUES)
@@ -370,12 +367,13 @@ class TracedArray(DuckArray):
 
     def __getattr__(self, name: str) -> Any:
         what = f"a traced array has no {name!r}, which is not of the array API standard"
+        if hasattr(np.ndarray, name) and not name.startswith("__"):
+            Untraceable(f"it asks an array for its {name!r}, which a traced array has not")  # or `hasattr` says no
         raise AttributeError(f"{what}: write xp_of(x).{name}(x)" if hasattr(DuckNamespace, name) else what)
 
     def concretize(self, conversion: type) -> Any:
         reason, advice = _NEEDS_VALUES
-        is_scalar = conversion is float  # as functions of `math` do
-        raise Untraceable(reason, f"{advice}; of a formula's x, `xp_of(x).abs` is `math.fabs`" if is_scalar else advice)
+        raise Untraceable(reason, advice + "; of a formula's x, `xp_of(x).abs` is `math.fabs`" * (conversion is float))
 
     def __setitem__(self, index: Any, value: Any) -> None:
         raise Untraceable("it writes into an array in place", "compute a new Tensor, with `ops.where` for example")

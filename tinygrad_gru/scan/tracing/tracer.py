@@ -124,14 +124,16 @@ class Backward(NamedTuple):
 class _Recorder(Inspector):
     """The inspector that lists the recorded ops. An outer inspector still observes every formula that runs.
 
-    reads  whether values of tensors were read, or used by an op none of whose inputs is traced
+    reads    whether values of tensors were read, or used by an op none of whose inputs is traced
+    refused  the arguments of the Untraceable that was raised first, if any was
     """
 
     recomputes = False
 
-    def __init__(self, outer: Inspector | None):
+    def __init__(self, outer: Inspector | None, start: int):
         super().__init__()
-        self.outer = outer
+        self.outer, self.start = outer, start
+        self.refused: tuple[str, str] | None = None
         if outer is not None:
             self.path, self.modules = outer.path, outer.modules
         self.calls: list[tuple[Op, tuple, dict[str, Any], Variable]] = []
@@ -147,6 +149,17 @@ class _Recorder(Inspector):
 
     def reading(self, array: Any) -> None:
         self.reads = True
+
+    def asking(self, tensor: Variable) -> None:
+        if isinstance(tensor._data, TracedArray) or (tensor.node is not None and tensor.node.number >= self.start):
+            raise Untraceable(
+                "it asks whether a value requires a gradient, which is not known before it runs",
+                "compute the same in both cases: where no gradient is required, none is computed",
+            )
+
+    def refusing(self, reason: Exception) -> None:
+        if self.refused is None and not isinstance(reason, NoTarget):
+            self.refused = reason.args
 
     def run(self, op: Op, inputs: tuple, settings: dict[str, Any]) -> Any:
         observer = self.outer
@@ -193,10 +206,12 @@ def trace_forward(step: Callable, carry: Any, xs: Any, symbolic: Iterable[Tensor
         with_leaves(tree, [Tensor.from_node(t.data, t.node) for t in inputs])
         for tree, inputs in ((carry, carry_in), (xs, x_in))
     )
-    recorder = _Recorder(inspector.get())
+    recorder = _Recorder(inspector.get(), start)
     with setting(inspector, recorder), rollback(step) as check, enable_grad():
         with _tracing(), _symbolic(graph, symbolic), drawing(graph, len(x_in)) as stream:
             new, y = split_output(step(*arguments), carry)
+        if recorder.refused is not None:  # and the step has caught the error
+            raise Untraceable(*recorder.refused)
         check()
     x_in += [Tensor.from_node(TracedArray(graph, value), None) for value in stream.values]
     carry_out, ys = leaves_like(carry, new), flatten(y)

@@ -46,10 +46,9 @@ class LoaderRows(Passes):
         super().__init__(_Rows(loader, self._items, choose))
 
     def checksum(self) -> str:
-        """Of the length and of some items of the data set."""
-        length = len(self._items.dataset)
-        some = np.unique(np.linspace(0, length - 1, _COMPARED).astype(int)).tolist()
-        return f"{length} {[self._items.checksum([index]) for index in some]}"
+        """Of some items of the data set, and its length."""
+        some = np.unique(np.linspace(0, len(self._items) - 1, _COMPARED).astype(int)).tolist()
+        return f"{self._items.checksum(self._items.read_twice(some))} of {len(self._items)} items"
 
 
 class _Rows:
@@ -104,32 +103,31 @@ class _Items:
 
     def __init__(self, dataset: Any, collate: Callable[[list[Any]], Any]) -> None:
         self.dataset, self.collate = dataset, collate
-        self._is_compared = False
+        self._has_begun = False
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitems__(self, indices: Sequence[Any]) -> list[Any]:  # PyTorch's name for it
-        before = _random_states()
-        items = self._read(indices)
-        for (name, state), then in zip(_random_states().items(), before.values()):
-            if state != then:
-                raise self._error(f"draws random numbers from {name} while its items are read")
-        if not self._is_compared:
-            self._is_compared = True
-            if self._checksum(items) != self.checksum(indices):
-                raise self._error("gives another item when it is read again (random numbers of its own?)")
+        begins, self._has_begun = not self._has_begun, True
+        return self.read_twice(indices) if begins else self._read(indices)
+
+    def read_twice(self, indices: Sequence[Any]) -> list[Any]:
+        items, again = self._read(indices), self._read(indices)
+        if self.checksum(items) != self.checksum(again):
+            raise self._error("gives another item when it is read again (random numbers of its own?)")
         return items
 
-    def checksum(self, indices: Sequence[Any]) -> int:
-        return self._checksum(self._read(indices))
-
-    def _checksum(self, items: list[Any]) -> int:
+    def checksum(self, items: list[Any]) -> int:
         return Cuttable(self.collate(items)).checksum()
 
     def _read(self, indices: Sequence[Any]) -> list[Any]:
-        several = getattr(self.dataset, "__getitems__", None)
-        return several(indices) if several else [self.dataset[index] for index in indices]
+        several, before = getattr(self.dataset, "__getitems__", None), _random_states()
+        items = several(indices) if several else [self.dataset[index] for index in indices]
+        for (name, state), then in zip(_random_states().items(), before.values()):
+            if state != then:
+                raise self._error(f"draws random numbers from {name} while its items are read")
+        return items
 
     def _error(self, what: str) -> ParallelError:
         return ParallelError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,8 @@ def second_example(
 
     Raises InteropError where it accepts those of the example alone: what it computes from them could be constants.
     """
-    example = {name: _with_other_lengths(leaf, axes.get(name, ()), lengths) for name, leaf in leaves.items()}
+    longer = _other_lengths(lengths)
+    example = {name: _with_other_lengths(leaf, axes.get(name, ()), longer) for name, leaf in leaves.items()}
     for name, array in example.items():
         if array.dtype.kind not in "iub" or not array.size:
             continue
@@ -92,12 +94,22 @@ def second_example(
     return example
 
 
-def _with_other_lengths(array: np.ndarray, names: Sequence[str | None], lengths: Mapping[str, int]) -> np.ndarray:
-    """The values in another order, and more of them along named axes, each of which grows by another length."""
+def _other_lengths(lengths: Mapping[str, int]) -> dict[str, int]:
+    """More than twice the length of each named axis, so that n // 2 is another number.
+
+    Each grows by a number of its own, which has neither 2 nor 3 as a factor, so that n % 2 and n % 3 are others too.
+    """
+    added: dict[str, int] = {}
+    for name, length in lengths.items():
+        added[name] = next(n for n in count(length + 1) if n % 2 and n % 3 and n not in added.values())
+    return {name: length + added[name] for name, length in lengths.items()}
+
+
+def _with_other_lengths(array: np.ndarray, names: Sequence[str | None], longer: Mapping[str, int]) -> np.ndarray:
+    """The values in another order, and more of them along named axes."""
     for axis, name in enumerate(names):
         if name is not None:
-            longer = lengths[name] + 1 + list(lengths).index(name)
-            array = np.take(array, np.arange(longer) % max(1, lengths[name]), axis=axis)
+            array = np.take(array, np.arange(longer[name]) % max(1, array.shape[axis]), axis=axis)
     return np.roll(array.ravel(), 1).reshape(array.shape)
 
 

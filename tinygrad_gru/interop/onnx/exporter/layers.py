@@ -21,6 +21,7 @@ from ....scan.protocol import split_output
 from ....tensor import Tensor
 from ....trees import flatten, with_leaves
 from ...cells import kind_of, settings_of
+from ...errors import InteropError
 from ...gates import ONNX, from_ours
 from ..activations import Activation, activation
 from ..recurrent_spec import DEFAULT_ACTIVATIONS, PEEPHOLE_ORDER
@@ -138,12 +139,31 @@ def _initial_states(
         parts = [builder.find(unwrap(part), "state") for part in flatten(state)]
         first, count = k * layer.directions, layer.directions
         return [part if layer.num_layers == 1 else part[first : first + count] for part in parts]
-    initial: list[OnnxArray | None] = []
-    for name in cells[0].states:
-        learned = [getattr(cell, f"{name}_0", None) for cell in cells]
-        rows = [None if row is None else _expanded(builder, row.data, x) for row in learned]
-        initial.append(None if None in rows else NAMESPACE.stack(rows))
-    return initial
+    by_part = zip(*map(_initial_rows, cells))
+    return [
+        None if all(row is None for row in rows)
+        else NAMESPACE.stack([_expanded(builder, _zeros_of(size, cells[0]) if row is None else row, x) for row in rows])
+        for rows, size in zip(by_part, cells[0].state_sizes)
+    ]  # fmt: skip
+
+
+def _initial_rows(cell: nn.Cell) -> list[np.ndarray | None]:
+    """Of each part of a cell's initial carry its row, which all sequences of a batch begin with; None for zeros."""
+    rows: list[np.ndarray | None] = []
+    for name, part in zip(cell.states, flatten(cell.initial_state(2))):
+        row, other = part.data
+        learned = vars(cell).get(f"{name}_0")
+        if not np.array_equal(row, other, equal_nan=True):
+            raise InteropError(f"{type(cell).__name__}: its initial state {name} differs within a batch: give a state")
+        if learned is not None and np.array_equal(row, learned.data, equal_nan=True):
+            rows.append(learned.data)  # a parameter, by its name
+        else:
+            rows.append(np.array(row) if row.any() else None)
+    return rows
+
+
+def _zeros_of(size: int, cell: nn.Cell) -> np.ndarray:
+    return np.zeros(size, str(cell.weight.dtype))
 
 
 def _expanded(builder: GraphBuilder, row: np.ndarray, x: OnnxArray) -> OnnxArray:
@@ -285,7 +305,7 @@ def _scan_layer(
     outputs, lasts = [], []
     for direction, cell in enumerate(cells):
         carry = [
-            _expanded(builder, np.zeros(size, str(cell.weight.dtype)), unwrap(x)) if part is None else part[direction]
+            _expanded(builder, _zeros_of(size, cell), unwrap(x)) if part is None else part[direction]
             for part, size in zip(initial, cell.state_sizes)
         ]
         y, last = _scan_node(builder, cell, carry, unwrap(x), valid, reverse or direction == 1)

@@ -67,6 +67,8 @@ class SumsEmitter:
         if any(math.prod(value.shape) * np.dtype(value.dtype).itemsize > _LARGEST for value in totals):
             return self.sums
         for position, value in enumerate(totals):
+            if position in self.time_sums.columns:
+                continue
             with suppress(Untraceable):
                 if lines := self._total(value, f"T{position}"):
                     self.sums.positions.append(position)
@@ -144,4 +146,7 @@ class NativeSums:
         addresses = [native.address(totals[position]) for position in self.positions]
         for share in steps:
             share[-len(addresses) :] = addresses
-        self.in_threads(self.function, steps)
+        if len(steps) == 1:
+            self.function(steps[0])
+        else:
+            self.in_threads(self.function, steps)
