@@ -2,7 +2,11 @@
 
 `python -m benchmarks.ranks` starts a process for each way of running, which waits for its turns: the cases are
 interleaved, some steps each. The time is that of a step of rank 0, with its waits for the other; `exchange` is the part
-from the end of its backward passes on.
+from the end of its backward passes on. Of each case the turns count, three at least, in which other processes have used
+the cores least; `others` is what these used of a core then.
+
+`mpiexec -n 2 python -m benchmarks.ranks overlap` compares steps of four layers without and with `overlap`, in one job:
+on one machine, or on what its network is, or is made to be.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import subprocess
 import sys
 import time
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,13 +37,15 @@ CASES: dict[str, tuple[int, str, list[int]]] = {
     "2 ranks": (2, "1", [0, 2, 4, 8]),
 }
 #: Rounds and steps of a turn, of which the first does not count, by the number of units.
-TURNS = {192: (8, 6), 256: (8, 5), 512: (6, 3)}
+TURNS = {192: (14, 6), 256: (12, 5), 512: (7, 3)}
 
 
-def make(hidden: int, ranks: parallel.Ranks | None, rows: int = 32, compiled: str | None = None) -> Any:
+def make(
+    hidden: int, ranks: parallel.Ranks | None, rows: int = 32, compiled: str | None = None, layers: int = 1
+) -> Any:
     """A trainer of the text job, whose `exchange` are the seconds of the last exchange of gradients."""
     manual_seed(0)
-    model = train.CharacterModel(100, hidden=hidden)
+    model = train.CharacterModel(100, hidden=hidden, layers=layers)
     ids = np.random.default_rng(0).integers(0, 100, 200_000)
     trainer: Any = train.sharded.make_trainer(
         ranks, model, ops.cross_entropy, optim.Adam(model.parameters()), TextStream(ids, 64, rows), carry_state=True,
@@ -70,12 +77,45 @@ def serve(hidden: int, cases: list[int]) -> None:
         if line[0] < 0:
             return
         trainer, times = trainers[line[0]], []
+        begin = time.perf_counter(), used(), time.process_time()
         for _ in range(TURNS[hidden][1]):
             before = time.perf_counter()
             trainer.step()
             times.append([time.perf_counter() - before, trainer.exchange])
+        wall, all_processes, own = (b - a for a, b in zip(begin, (time.perf_counter(), used(), time.process_time())))
+        others = (all_processes - ranks.transport.gather(np.array([own])).sum()) / wall
         if ranks.rank == 0:
-            print(json.dumps(times[1:]), flush=True)
+            print(json.dumps([max(0.0, others), times[1:]]), flush=True)
+
+
+def used() -> float:
+    """The seconds of all cores that all processes have used, in steps of 0.01 s."""
+    user, nice, system, _, _, irq, softirq, *_ = map(int, Path("/proc/stat").read_text().split()[1:11])
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+
+
+def compare_overlap(hidden: int = 192, layers: int = 4, rounds: int = 12) -> None:
+    """Print the smallest and the median time of a step without and with overlap; the two take turns."""
+    job = parallel.init(shards=2)
+    trainers = {
+        overlap: make(hidden, parallel.Ranks(job.transport, 2, exact=True, overlap=overlap), layers=layers)
+        for overlap in (False, True)
+    }
+    times: dict[bool, list[list[float]]] = {overlap: [] for overlap in trainers}
+    for turn in range(rounds + 1):
+        for overlap, trainer in trainers.items():
+            job.agreed(0.0)  # so that both begin together
+            before = time.perf_counter()
+            trainer.step()
+            if turn:
+                times[overlap].append([time.perf_counter() - before, trainer.exchange])
+    if job.rank == 0:
+        size = sum(parameter.data.nbytes for parameter in trainers[True].model.parameters())
+        print(f"{layers} layers of {hidden} units, gradients of {size / 1e6:.1f} MB; ms of a step, and of its exchange")
+        for overlap, found in times.items():
+            steps, exchanges = zip(*found)
+            numbers = [f"{1e3 * f(part):.1f}" for part in (steps, exchanges) for f in (min, statistics.median)]
+            print(row(["overlap" if overlap else "", *numbers]))
 
 
 def start(hidden: int, ranks: int, threads: str, cases: list[int]) -> subprocess.Popen:
@@ -87,7 +127,7 @@ def start(hidden: int, ranks: int, threads: str, cases: list[int]) -> subprocess
 
 
 def measure(hidden: int) -> list[str]:
-    found: dict[tuple[str, int], list[list[float]]] = {}
+    found: dict[tuple[str, int], list[tuple[float, list[list[float]]]]] = {}
     jobs = {name: start(hidden, *settings) for name, settings in CASES.items()}
     for round_number in range(TURNS[hidden][0] + 1):
         for name, (_, _, cases) in CASES.items():
@@ -95,24 +135,27 @@ def measure(hidden: int) -> list[str]:
                 job = jobs[name]
                 assert job.stdin is not None and job.stdout is not None
                 print(number, file=job.stdin, flush=True)
-                times = json.loads(job.stdout.readline())
+                others, times = json.loads(job.stdout.readline())
                 time.sleep(PAUSE)
                 if round_number:
-                    found.setdefault((name, shards), []).extend(times)
+                    found.setdefault((name, shards), []).append((others, times))
     for job in jobs.values():
         job.communicate()
     lines = []
-    for (name, shards), values in found.items():
-        times, exchanges = zip(*values)
+    for (name, shards), turns in found.items():
+        turns.sort()
+        quiet = [turn for k, turn in enumerate(turns) if k < 3 or turn[0] < 0.1]
+        times, exchanges = zip(*(step for _, steps in quiet for step in steps))
         how = f"{shards} shards" if shards else "`exact=False`" if "ranks" in name else ""
         numbers = [min(times), statistics.median(times), statistics.median(exchanges)]
-        lines.append(row([str(hidden), name, how, *(f"{1e3 * number:.1f}" for number in numbers)]))
+        others = f"{statistics.mean(other for other, _ in quiet):.2f}"
+        lines.append(row([str(hidden), name, how, *(f"{1e3 * number:.1f}" for number in numbers), others]))
     return lines
 
 
 def main() -> None:
     sizes = [*map(int, sys.argv[1:])] or [*TURNS]
-    lines = [row(["hidden", "", "", "smallest", "median", "exchange"]), "| --- " * 6 + "|"]
+    lines = [row(["hidden", "", "", "smallest", "median", "exchange", "others"]), "| --- " * 7 + "|"]
     for hidden in sizes:
         lines += measure(hidden)
     report("ranks", "Training steps on ranks", COMMAND, lines, threads="1 thread of each process, or as said")
@@ -121,5 +164,7 @@ def main() -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["serve"]:
         serve(int(sys.argv[2]), json.loads(sys.argv[3]))
+    elif sys.argv[1:2] == ["overlap"]:
+        compare_overlap(*map(int, sys.argv[2:]))
     else:
         main()

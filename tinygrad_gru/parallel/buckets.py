@@ -30,7 +30,7 @@ from .sums import TreeSum
 from .transport import ParallelError, Transport
 
 #: Bytes of a bucket, beyond which another one is begun: one is on its way while the gradients of the next are computed.
-BUCKET_BYTES = 4 * 2**20
+BUCKET_BYTES = 2**20
 
 
 class Bucket:

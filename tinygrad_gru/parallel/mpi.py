@@ -40,6 +40,7 @@ _LAUNCHERS = (
 _WORD, _ROLL = 1, 2  # tags of messages: "I have failed, for this reason"; "I am here, and wait"
 _DIRECT = (2, 4, 8)  # numbers of ranks that sum by sending all to all, which is faster here than Allreduce
 _SPIN_SECONDS, _SLEEP_SECONDS = 2e-3, 1e-4
+_SECONDS_BETWEEN_ADVANCES = 5e-4
 _SECONDS_BETWEEN_LOOKS = 0.5  # at the processes of other ranks
 _ROLL_SECONDS, _WORDS_SECONDS, _LEAVE_SECONDS = 2.0, 1.0, 3.0
 
@@ -83,7 +84,8 @@ class Mpi:
         self._calling = False
         self._kept: list[Any] = []  # messages on their way, which must not be freed
         self.begun = 0
-        self._half: deque[_Sum] = deque()  # sums of which the second operation has not begun
+        self._half: deque[_Sum] = deque()  # sums of which the second exchange has not begun
+        self._advanced = 0.0  # when it last looked
         self._under_way: dict[object, tuple] = {}  # operations: what MPI still writes and reads
         self.spare: dict[Any, list[np.ndarray]] = {}  # arrays to receive in, by size and type: new memory is slow
         self._processes: dict[int, int] = {}
@@ -122,9 +124,12 @@ class Mpi:
         return result
 
     def advance(self) -> None:
+        if time.monotonic() < self._advanced + _SECONDS_BETWEEN_ADVANCES:
+            return
         self._words.Iprobe(self.MPI.ANY_SOURCE, self.MPI.ANY_TAG)  # MPI makes progress in its calls alone
         while self._half and self._half[0].go_on(wait=False):
             self._half.popleft()
+        self._advanced = time.monotonic()
 
     def exchange(self, comm: Any, sent: Sequence[np.ndarray], received: Sequence[np.ndarray]) -> _Pending:
         """Send an array to each other rank, and receive one from it. MPI pairs them by their order on `comm`."""
