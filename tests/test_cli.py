@@ -24,6 +24,17 @@ SMALL = ["--embedding", "6", "--hidden", "10", "--batch", "4", "--window", "16",
 
 
 @pytest.fixture
+def pictures():
+    """Asked for by tests of what is drawn; in others nothing is, which takes longer than their runs."""
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_drawn(request, monkeypatch):
+    if "pictures" not in request.fixturenames:
+        monkeypatch.setattr(cli.train, "_plot", lambda folder, summary: None)
+
+
+@pytest.fixture
 def text_file(tmp_path):
     path = tmp_path / "text.txt"
     path.write_text("".join(f"  line {number % 17} of {number % 5}\n" for number in range(80)), encoding="utf-8")
@@ -49,7 +60,7 @@ def interrupt_at(monkeypatch, number):
     monkeypatch.setattr(Trainer, "step", step)
 
 
-def test_train_writes_its_files_and_ends_with_a_summary(train, tmp_path, capsys):
+def test_train_writes_its_files_and_ends_with_a_summary(pictures, train, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     assert train() == 0
     out = capsys.readouterr().out
@@ -73,7 +84,7 @@ def test_train_with_another_cell(train, capsys, cell):
     assert cell.upper() in capsys.readouterr().out
 
 
-def test_without_matplotlib_training_succeeds_and_says_what_to_install(train, monkeypatch, tmp_path, capsys):
+def test_without_matplotlib_it_trains_and_says_what_to_install(pictures, train, monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert train("--quiet") == 0
     assert "pip install" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -35,6 +36,30 @@ def test_a_forecast_writes_a_model_predictions_and_a_picture(csv_file, tmp_path,
     assert cli.main(["predict", str(folder), csv_file]) == 0
     names, first, *others = capsys.readouterr().out.splitlines()
     assert names == "row,1 ahead" and first.startswith("7,") and others[-1].startswith("199,")
+
+
+def test_a_run_goes_on_as_if_it_had_never_ended(csv_file, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+
+    def fit(folder, epochs, *more):
+        how = ["--target", "load", *FEW[:-1], epochs, "--dropout", "0.2", "--layers", "2", "--quiet", *more]
+        return cli.main(["fit", csv_file, *how, "--out", str(tmp_path / folder)])
+
+    assert fit("whole", "4") == 0
+    assert (
+        fit("parts", "2", "--resume", "auto")
+        == fit("parts", "4", "--resume", "auto")
+        == fit("parts", "4", "--resume")
+        == 0
+    )
+    for name in ("log.jsonl", "model.safetensors"):
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    for change, words in (
+        (["--lr", "0.5"], "other settings"),
+        (["--dropout", "0.3"], "dropout of the run was 0.2, and is 0.3 now"),
+    ):
+        assert fit("parts", "4", "--resume", *change) == 1 and words in capsys.readouterr().err
+    assert fit("nothing", "4", "--resume") == 1 and "there is no checkpoint" in capsys.readouterr().err
 
 
 def test_a_class(csv_file, tmp_path, capsys):

@@ -109,6 +109,14 @@ PYTORCH = [
     ("ops.zeros(2, 3)", "here it is tinygrad_gru.zeros"),
     ("model.in_features", "here it is m.W.shape[0]"),
     ("nn.RMSNorm(4)", "x.square().mean(axis=-1, keepdims=True)"),
+    ("nn.relu(x)", "here it is ops.relu"),
+    ("x.maximum(c)", "here it is ops.maximum(t, other)"),
+    ("tg.grad(lambda w: (w * w).sum())(x)", "got a function: write y = f(x), then grad(y, x)"),
+    ("tg.grad(x.sum())", "inputs: expected a tensor or a list of tensors, got NoneType"),
+    ("optim.Adam(model.parameters()).minimize(x.sum())", "here it is loss.backward(), then optimizer.step()"),
+    ("optim.Adam(model.parameters()).nothing", "'Adam' object has no attribute 'nothing'"),
+    ("tg.parallel.init().world_size", "Ranks has no attribute 'world_size'; here it is ranks.size"),
+    ("tg.parallel.init().sise", "did you mean 'size'?"),
 ]
 
 NUMPY = [

@@ -9,12 +9,15 @@ import pytest
 
 import tinygrad_gru
 from tinygrad_gru import Tensor, hints, nn, ops, optim, parallel, train
+from tinygrad_gru.nn.base import hints as nn_hints
+from tinygrad_gru.parallel import hints as parallel_hints
 from tinygrad_gru.tensor import hints as tensor_hints
 from tinygrad_gru.train import hints as train_hints
 
 TABLES = [
-    (tinygrad_gru, hints.PACKAGE), (nn, hints.NN), (ops, hints.OPS), (optim, hints.OPTIM), (train, train_hints.TRAIN),
-    (parallel, parallel.HINTS),
+    (tinygrad_gru, hints.PACKAGE), (nn, nn_hints.NN), (ops, hints.OPS), (optim, hints.OPTIM),
+    (train, train_hints.TRAIN), (optim.Optimizer, hints.OPTIMIZER), (nn.Embedding, nn_hints.MODULE),
+    (parallel, parallel_hints.PARALLEL), (parallel.Ranks, parallel_hints.RANKS),
     (Tensor, tensor_hints.TENSOR), (train.History, train_hints.HISTORY), (train.Callback, train_hints.CALLBACK),
 ]  # fmt: skip
 

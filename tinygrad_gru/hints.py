@@ -15,7 +15,7 @@ import numpy as np
 
 _DTYPES = ("float16", "bfloat16", "float32", "float64", "int32", "int64", "bool")
 _COMPILED = "not needed: recurrent layers and scan are compiled; compiling(False) turns it off"
-_PARALLEL = "tinygrad_gru.parallel: train.fit(…, parallel='mpi'), or parallel.synchronised(optimizer)"
+PARALLEL = "tinygrad_gru.parallel: train.fit(…, parallel='mpi'), or parallel.synchronised(optimizer)"
 #: Functions of PyTorch's or NumPy's, here a line of other ops, with a gradient; of the package, of ops and of a Tensor.
 FORMULAS = {
     "tril": "t * np.tril(np.ones(t.shape[-2:], t.dtype))",
@@ -76,7 +76,7 @@ PACKAGE = {
     "fft": "np.fft, of values",
     **dict.fromkeys("complex64 complex128".split(), "nothing: there are no complex numbers"),
     **dict.fromkeys("anomaly sanitizer".split(), "tinygrad_gru.debug"),
-    **dict.fromkeys("distributed DistributedDataParallel DDP mpi Accelerator".split(), _PARALLEL),
+    **dict.fromkeys("distributed DistributedDataParallel DDP mpi Accelerator".split(), PARALLEL),
     "Variable": "Tensor(data, requires_grad=True)",
     "from_numpy": "Tensor(array), a copy",
     "array": "Tensor(data)",
@@ -114,190 +114,35 @@ PACKAGE = {
     "losses": "a function of ops: ops.cross_entropy(logits, targets), ops.mse(y, targets), …",
     "metrics": "train.Metric and its kind, given to train.fit(…, metrics=…)",
     "callbacks": "train.Callback and its kind, given to train.fit(…, callbacks=…)",
-    "fit": "train.fit(model, loss, data)",
+    **dict.fromkeys("fit LightningModule TrainState train_state".split(), "train.fit(model, loss, data)"),
+    **dict.fromkeys("F functional special".split(), "ops: ops.relu(x), ops.cross_entropy(logits, targets), …"),
+    **dict.fromkeys("DataLoader Dataset TensorDataset".split(), "data.ArrayBatches(x, y, batch_size, seed)"),
+    "DistributedSampler": "the rows of this rank: ranks.rows_of(len(x)), of ranks = parallel.init()",
+    **dict.fromkeys("pmap pjit psum sharding device_count local_device_count process_index".split(), PARALLEL),
+    **dict.fromkeys("function script tf".split(), _COMPILED),
+    "make_jaxpr": "explain(step, carry, xs), which shows what a recurrence is compiled to",
+    "lax": "scan(step, carry, xs); ops.where for cond, x.detach() for stop_gradient",
+    "stop_gradient": "x.detach()",
+    "associative_scan": "scan(step, carry, xs), which runs a linear recurrence in parallel by itself",
+    **dict.fromkeys("tree tree_map tree_util".split(), "{name: f(p) for name, p in model.named_parameters()}"),
+    **dict.fromkeys("jacrev jacfwd".split(), "jacobian(f, x)"),
+    **dict.fromkeys("custom_vjp custom_jvp custom_gradient".split(), "an op of your own with its rules: help(op)"),
+    **dict.fromkeys("PRNGKey key".split(), "manual_seed(seed): one stream for all random numbers"),
+    "device_put": "x.to('cupy'), or x.to('numpy')",
+    **dict.fromkeys("devices local_devices get_default_device".split(), "x.device; `with use('cupy'):` for a default"),
+    "block_until_ready": "not needed on NumPy, whose results are there; x.numpy() waits for a GPU",
+    "profiler": "sanitize(), which counts launches, copies and waits; Python's own cProfile for time",
+    "set_float32_matmul_precision": "tf32(True), for products on a GPU",
+    "distributions": "ops.categorical(logits), rand and randn; log-probabilities are lines of ops",
+    "Categorical": "ops.categorical(logits), which samples ids; ops.log_softmax(logits) has their log-probabilities",
+    "Normal": "mean + std * randn(*shape)",
+    "Size": "a tuple",
+    "newaxis": "None, in an index: x[:, None]",
+    "export": "interop.onnx.save(model, path, …), or tinygrad-gru export",
+    "quantization": "nothing: weights are float16 at the smallest, model.astype('float16')",
+    "hub": "nothing: weights are files; interop.torch.load and interop.keras.load read those of others",
+    "optax": "optim: optim.Adam(model.parameters(), lr=1e-3), then optimizer.step()",
     "arctan": "of constants np.arctan(x); an op of your own with @op",
-}
-
-_NO_CONVOLUTION = "nothing: there are no convolutions; data.windows and nn.Linear act on windows of a series"
-_NO_POOLING = "a reduction over an axis: x.mean(axis=1), x.max(axis=1)"
-_NO_ATTENTION = "nothing: there are no attention layers; ops.softmax(q @ k.mT * scale) @ v is the product"
-_NO_BATCH_NORM = "nn.LayerNorm(features), over the features of each example; there is no batch normalization"
-_LENGTHS = "not needed: layer(x, lengths=lengths) leaves the padding out; data.pad_sequence pads"
-
-#: Of `nn`.
-NN = {
-    "functional": "ops: ops.relu(x), ops.cross_entropy(logits, targets), …",
-    "utils": "optim.clip_gradient_norm(parameters, max_norm), and layer(x, lengths=lengths) for packed sequences",
-    **dict.fromkeys("Dense LazyLinear".split(), "nn.Linear(in_features, out_features), with both sizes"),
-    "Bilinear": "ops.einsum('bi,ijk,bj->bk', x, W, y)",
-    "SimpleRNN": "nn.RNN(input_size, hidden_size)",
-    "RNNBase": "nn.Recurrent",
-    "Bidirectional": "nn.GRU(input_size, hidden_size, bidirectional=True)",
-    "TimeDistributed": "not needed: nn.Linear acts on the last axis of (time, batch, features)",
-    "Masking": _LENGTHS,
-    "PackedSequence": _LENGTHS,
-    "Activation": "a function, such as ops.tanh, which nn.Sequential takes as a layer",
-    "Lambda": "a function, which nn.Sequential takes as a layer",
-    **dict.fromkeys("Input InputLayer".split(), "not needed: the layers are made with their sizes"),
-    "Model": "nn.Module, with layers as attributes and forward",
-    "Layer": "nn.Module, with parameters as attributes and forward",
-    "Concatenate": "ops.concatenate([a, b], axis=-1)",
-    **dict.fromkeys("Reshape Unflatten".split(), "a function: lambda x: x.reshape(…)"),
-    "RepeatVector": "a function: lambda x: ops.repeat(x[:, None], n, axis=1)",
-    "GaussianNoise": "a module whose forward adds scale * randn(*x.shape) if self.training",
-    "LayerNormalization": "nn.LayerNorm(features)",
-    "RMSNorm": "a function: lambda x: x / (x.square().mean(axis=-1, keepdims=True) + 1e-6).sqrt()",
-    **dict.fromkeys("GroupNorm BatchNormalization BatchNorm1d BatchNorm2d InstanceNorm1d".split(), _NO_BATCH_NORM),
-    **dict.fromkeys(["Dropout1d", "Dropout2d", "SpatialDropout1D", "AlphaDropout"], "nn.Dropout(p)"),
-    **dict.fromkeys(["Conv1d", "Conv2d", "Conv3d", "ConvTranspose2d", "Conv1D", "Conv2D"], _NO_CONVOLUTION),
-    **dict.fromkeys(["MaxPool1d", "MaxPool2d", "AvgPool1d", "AvgPool2d", "AdaptiveAvgPool1d"], _NO_POOLING),
-    **dict.fromkeys(["GlobalAveragePooling1D", "GlobalMaxPooling1D"], _NO_POOLING),
-    **dict.fromkeys(["Transformer", "TransformerEncoder", "TransformerEncoderLayer"], _NO_ATTENTION),
-    **dict.fromkeys(["MultiheadAttention", "MultiHeadAttention", "Attention"], _NO_ATTENTION),
-    "EmbeddingBag": "nn.Embedding(n, features), and .sum(axis=1) or .mean(axis=1) of its output",
-    "ParameterList": "a list of nn.Parameter(…) as an attribute: it is registered",
-    "ParameterDict": "a dict of nn.Parameter(…) as an attribute: it is registered",
-    "Buffer": "Tensor(data) as an attribute: it is a buffer",
-    **dict.fromkeys("parallel DataParallel DistributedDataParallel".split(), _PARALLEL),
-    "PReLU": "nn.LeakyReLU(slope), with a slope that is not learned",
-    "Mish": "a function: lambda x: x * ops.tanh(ops.softplus(x))",
-    "GLU": "a function: lambda x: x[..., :n] * ops.sigmoid(x[..., n:])",
-    "CosineSimilarity": FORMULAS["cosine_similarity"],
-    **dict.fromkeys(["CTCLoss", "CosineEmbeddingLoss", "TripletMarginLoss"], "nothing: a loss is a function of ops"),
-    "LogSigmoid": "ops.log_sigmoid(x)",
-    "ReLU6": "ops.clip(x, low=0.0, high=6.0)",
-    "Hardtanh": "ops.clip(x, low=-1.0, high=1.0)",
-    "Swish": "nn.SiLU()",
-    "BCELoss": "nn.BCEWithLogitsLoss() of logits, without a sigmoid before it",
-    "BinaryCrossentropy": "nn.BCEWithLogitsLoss() of logits, without a sigmoid before it",
-    "SmoothL1Loss": "nn.HuberLoss(), the same at beta=1",
-    "KLDivLoss": "ops.kl_divergence(log_q, p)",
-    "LinearCrossEntropyLoss": "ops.linear_cross_entropy(x, W, targets)",
-    "CategoricalCrossentropy": "nn.CrossEntropyLoss() of logits, without a softmax before it",
-    "SparseCategoricalCrossentropy": "nn.CrossEntropyLoss() of logits, without a softmax before it",
-    "MeanSquaredError": "nn.MSELoss()",
-    "MeanAbsoluteError": "nn.L1Loss()",
-    "Huber": "nn.HuberLoss()",
-}
-
-#: Of a Module.
-MODULE = {
-    "register_forward_hook": "a subclass with another forward; nn.summary(model, x) has the shapes of outputs",
-    "register_forward_pre_hook": "a subclass with another forward",
-    "register_full_backward_hook": "tensor.register_hook(function) of an output",
-    "add": "m.append(layer), of a Sequential",
-    "register_module": "m.add_module(name, module), or an attribute",
-    "get_parameter": "dict(m.named_parameters())[path]",
-    **dict.fromkeys("get_submodule get_layer".split(), "dict(m.named_modules())[path]"),
-    "bfloat16": "m.astype('bfloat16'), or train.mixed_precision(m, 'bfloat16') to train",
-    "type": "m.astype('float64')",
-    "compile": "not needed: train.fit(m, loss, data, optimizer='adam') takes loss and optimizer",
-    "fit": "train.fit(m, loss, data, epochs=10)",
-    "evaluate": "train.evaluate(m, loss, data)",
-    "predict": "train.predict(m, data)",
-    "summary": "nn.summary(m, x)",
-    "count_params": "m.parameter_count()",
-    "get_weights": "m.state_dict(), arrays by name",
-    "set_weights": "m.load_state_dict(state), arrays by name",
-    "in_features": "m.W.shape[0], of a Linear",
-    "out_features": "m.W.shape[1], of a Linear",
-    "num_embeddings": "m.W.shape[0], of an Embedding",
-    "embedding_dim": "m.W.shape[1], of an Embedding",
-    **dict.fromkeys("trainable_variables trainable_weights".split(), "m.parameters()"),
-    "predict_proba": "ops.softmax(train.predict(m, data)), of logits",
-    "score": "train.evaluate(m, loss, data, metrics=['accuracy'])",
-    "get_params": "print(m); there are no parameters to search over",
-    **dict.fromkeys("input_shape output_shape".split(), "nn.summary(m, x), which has the shapes"),
-    **dict.fromkeys("to_json get_config".split(), "nothing: a model is its code; its weights are m.state_dict()"),
-    "weights": "m.named_tensors()",
-    "layers": "m.children(), or m.named_children()",
-    **dict.fromkeys("save save_weights".split(), "save(m.state_dict(), 'model.safetensors')"),
-    "load_weights": "m.load_state_dict(load('model.safetensors'))",
-}
-
-#: Of layers: other names of their weights, which are not assigned either.
-LINEAR = {
-    "weight": "W (in_features, out_features), the transpose of PyTorch's weight",
-    "kernel": "W (in_features, out_features)",
-    "bias": "b (out_features,)",
-}
-TIED_LINEAR = {"weight": "W (num_embeddings, embedding_dim)", "bias": "b (num_embeddings,)"}
-EMBEDDING = {"weight": "W (num_embeddings, embedding_dim)", "embeddings": "W (num_embeddings, embedding_dim)"}
-#: Of recurrent layers.
-RECURRENT = {
-    **MODULE,
-    "all_weights": "list(m.parameters())",
-    "flatten_parameters": "not needed: leave the call out",
-    "proj_size": "m.cells[0].proj_size, an LSTM's",
-    "nonlinearity": "m.cells[0].activation",
-    "units": "hidden_size",
-    **dict.fromkeys(
-        ["reset_state", "reset_states", "hidden"],
-        "not needed: no layer keeps a state; m(x) starts anew, m(x, state) goes on",
-    ),
-    "get_weights": "m.state_dict(), arrays by name; interop.keras.weights(m) has Keras's layout",
-    "set_weights": "m.load_state_dict(state), arrays by name; interop.keras.load(m, arrays) takes Keras's layout",
-    "kernel": "W of a gate: m.cells[0].W_h, …",
-    "recurrent_kernel": "U of a gate: m.cells[0].U_h, …",
-    "φ": "activation",
-    "σ": "gate_activation",
-    "ψ": "output_activation",
-}
-
-_START = "a start of its own, afterwards: m.W[:] = nn.init.xavier_uniform(*m.W.shape) under no_grad()"
-_NO_SUCH_GRADIENT = "nothing: the gradient of an embedding is dense, and its rows are as long as they are"
-#: Of keywords with which modules are made.
-KEYWORDS = {
-    "activation": "a layer after it, in nn.Sequential: nn.Linear(3, 4), nn.ReLU()",
-    "use_bias": "bias",
-    "units": "the second size: nn.Linear(in_features, out_features)",
-    "input_dim": "the first size, by position",
-    "output_dim": "the second size, by position",
-    "input_shape": "the first size: nn.Linear(in_features, out_features)",
-    "input_length": "not needed: sequences of any length",
-    "mask_zero": "given to the recurrent layer: layer(x, mask=ids != 0); padding_idx=0 keeps the row at 0",
-    "rate": "p",
-    "epsilon": "eps",
-    "inplace": "not needed: recorded values are never overwritten",
-    "normalized_shape": "features",
-    "elementwise_affine": "always there; ops.layer_norm(x) has no weight and bias",
-    "negative_slope": "slope",
-    **dict.fromkeys(["kernel_initializer", "bias_initializer", "embeddings_initializer"], _START),
-    **dict.fromkeys(
-        ["kernel_regularizer", "activity_regularizer"], "the optimizer's weight_decay, or a term of the loss"
-    ),
-    **dict.fromkeys(["max_norm", "scale_grad_by_freq", "sparse"], _NO_SUCH_GRADIENT),
-    "name": "not needed: a layer is named after the attribute that it is assigned to",
-    "trainable": "m.freeze(), after the layer is made",
-    "from_logits": "not needed: losses take logits",
-    "size_average": "reduction='mean' or 'sum'",
-    "beta": "delta",
-}
-#: Of keyword arguments of a call of a module.
-ARGUMENTS = {
-    "training": "a mode of the module: m.train() or m.eval() before the call",
-    **dict.fromkeys("input inputs".split(), "the first argument, by position"),
-}
-
-#: Of `nn.init`, whose functions return arrays.
-INIT = {
-    "zeros_": "m.b[:] = 0.0 under no_grad()",
-    "ones_": "m.W[:] = 1.0 under no_grad()",
-    "constant_": "m.W[:] = value under no_grad()",
-    "eye_": "m.W[:] = np.eye(n) under no_grad()",
-    "uniform_": "m.W[:] = nn.init.uniform(*m.W.shape, bound=0.1) under no_grad()",
-    "normal_": "m.W[:] = nn.init.normal(*m.W.shape, scale=0.1) under no_grad()",
-    "trunc_normal_": "m.W[:] = nn.init.normal(*m.W.shape, scale=0.02).clip(-0.04, 0.04) under no_grad()",
-    "xavier_uniform_": "m.W[:] = nn.init.xavier_uniform(*m.W.shape) under no_grad()",
-    "xavier_normal_": "m.W[:] = nn.init.xavier_normal(*m.W.shape) under no_grad()",
-    "kaiming_uniform_": "m.W[:] = nn.init.he_uniform(*m.W.shape) under no_grad()",
-    "kaiming_normal_": "m.W[:] = nn.init.he_normal(*m.W.shape) under no_grad()",
-    "orthogonal_": "m.W[:] = nn.init.orthogonal(*m.W.shape) under no_grad()",
-    "kaiming_uniform": "nn.init.he_uniform(fan_in, fan_out)",
-    "kaiming_normal": "nn.init.he_normal(fan_in, fan_out)",
-    "glorot_uniform": "nn.init.xavier_uniform(fan_in, fan_out)",
-    "glorot_normal": "nn.init.xavier_normal(fan_in, fan_out)",
-    "calculate_gain": "the number: 5/3 for tanh, 2 ** 0.5 for relu, 1 for sigmoid and none",
 }
 
 #: Of `ops`.
@@ -317,6 +162,14 @@ OPS = {
     "unsqueeze": "ops.expand_dims(x, axis)",
     "clamp": "ops.clip(x, low, high)",
     "swish": "ops.silu(x)",
+    "mish": "x * ops.tanh(ops.softplus(x))",
+    **{name: f"nn.{name.upper()}(input_size, hidden_size)" for name in "rnn gru lstm".split()},
+    **dict.fromkeys("scan while_loop fori_loop associative_scan".split(), "tinygrad_gru.scan(step, carry, xs)"),
+    "cond": "ops.where(condition, a, b), or Python's if",
+    "stop_gradient": "x.detach()",
+    "convert_to_tensor": "tinygrad_gru.tensor(data)",
+    "convert_to_numpy": "x.numpy()",
+    **dict.fromkeys("conv1d conv2d max_pool1d avg_pool1d interpolate".split(), "data.windows, and products of them"),
     "multinomial": "ops.categorical(logits, sample_shape=n), which takes logits",
     **dict.fromkeys(
         "binary_cross_entropy binary_crossentropy bce".split(), "ops.binary_cross_entropy_with_logits(logits, targets)"
@@ -342,6 +195,8 @@ OPS = {
     },
 }  # fmt: skip
 
+_SCHEDULE = "a class of your own: `class Mine(optim.Schedule):` with `def factor(self, t): return …`"
+_COSINE = "optim.WarmupCosine(optimizer, total_steps)"
 #: Of `optim`.
 OPTIM = {
     "swa_utils": "train.WeightAverage(), a callback of train.fit",
@@ -354,14 +209,36 @@ OPTIM = {
     "LinearLR": "optim.WarmupLinear(optimizer, total_steps)",
     "OneCycleLR": "optim.OneCycle(optimizer, total_steps), whose peak is the lr of the optimizer",
     "ReduceLROnPlateau": "optim.ReduceOnPlateau(optimizer, decay=factor), then schedule.step(metric)",
-    "LambdaLR": "a class: `class Mine(optim.Schedule):` with `def factor(self, t): return …`",
-    **dict.fromkeys("LearningRateSchedule LRScheduler".split(), "optim.Schedule"),
+    "LambdaLR": _SCHEDULE,
+    **dict.fromkeys("LearningRateSchedule LRScheduler SequentialLR ConstantLR CyclicLR".split(), _SCHEDULE),
+    **dict.fromkeys(
+        "MultiStepLR PolynomialLR CosineAnnealingWarmRestarts piecewise_constant_schedule".split(), _SCHEDULE
+    ),
+    **dict.fromkeys(
+        "cosine_decay_schedule warmup_cosine_decay_schedule get_cosine_schedule_with_warmup".split(), _COSINE
+    ),
+    **dict.fromkeys(
+        "linear_schedule get_linear_schedule_with_warmup".split(), "optim.WarmupLinear(optimizer, total_steps)"
+    ),
+    "exponential_decay": "optim.StepDecay(optimizer, every=transition_steps, decay=decay_rate)",
+    "chain": "optim.clip_gradient_norm(parameters, max_norm), then optimizer.step()",
+    "apply_updates": "optimizer.step(), which writes into the parameters",
     "clip_grad_norm_": "optim.clip_gradient_norm(parameters, max_norm)",
     "clip_grad_value_": "optim.clip_gradient_value(parameters, max_value)",
     **dict.fromkeys(
         "Adadelta Adafactor Adamax Ftrl Lamb Lion Muon NAdam Nadam RAdam Rprop SparseAdam".split(),
         "optim.Adam or optim.AdamW; an optimizer of your own is its rule, a few lines: help(optim.Optimizer)",
     ),
+}
+
+#: Of an Optimizer.
+OPTIMIZER = {
+    "get_lr": "optimizer.lr",
+    **dict.fromkeys("minimize backward".split(), "loss.backward(), then optimizer.step()"),
+    **dict.fromkeys("apply_gradients update".split(), "optimizer.step(), which takes the gradients of the parameters"),
+    "init": "not needed: the state is made when it is first used",
+    "defaults": "optimizer.groups, dictionaries of settings",
+    "add_param_group": "a new optimizer with all groups: optim.Adam([{'parameters': …, 'lr': …}, …])",
 }
 
 

@@ -22,7 +22,7 @@ from .writes import tick
 
 def grad(
     outputs: Variable | Sequence[Variable],
-    inputs: Variable | Sequence[Variable],
+    inputs: Variable | Sequence[Variable] | None = None,
     cotangents: Any = None,
     create_graph: bool = False,
     retain_graph: bool | None = None,
@@ -284,7 +284,8 @@ def _tensors(value: Any, name: str) -> list[Variable]:
     tensors = list(value) if isinstance(value, Iterable) and not isinstance(value, Variable) else [value]
     for tensor in tensors:
         if not isinstance(tensor, Variable):
-            raise TypeError(f"{name}: expected a tensor or a list of tensors, got {type(tensor).__name__}")
+            what = "a function: write y = f(x), then grad(y, x)" if callable(tensor) else type(tensor).__name__
+            raise TypeError(f"{name}: expected a tensor or a list of tensors, got {what}")
     return tensors
 
 

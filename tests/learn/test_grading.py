@@ -122,12 +122,13 @@ def test_what_it_printed_for_that_input_is_shown(capsys):
     assert not capsys.readouterr().out
 
 
-def test_an_endless_loop_ends_with_its_line(tmp_path):
+def test_an_endless_loop_ends_with_its_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(grading, "SECONDS_A_RUN", 0.3)
     path = tmp_path / "twice.py"
     path.write_text("def twice(x):\n    while True:\n        x = x + 0\n")
     with load(path, twice) as solution:
         verdict = grade(twice, solution, path=str(path))
-    assert "it did not end within 2 seconds: is there an endless loop?\n    line " in str(verdict)
+    assert "it did not end within 0.3 seconds: is there an endless loop?\n    line " in str(verdict)
 
 
 def test_what_cannot_be_stopped_is_left_alone(monkeypatch):
@@ -199,10 +200,10 @@ FILES = [
     ("import nunpy\n", "ModuleNotFoundError: No module named 'nunpy'\n    line 1: import nunpy"),
     ("def twise(x): return x + x\n", "defines no `twice` (did you mean 'twise'?)"),
     ("twice = 2\n", "`twice` should be a function or a class, and is 2"),
-    ("while True: pass\n", "did not end within 1 seconds: does it call what it should only define?\n    line 1"),
+    ("while True: pass\n", "did not end within 0.3 seconds: does it call what it should only define?\n    line 1"),
     (
         "import slow\n",
-        "did not end within 1 seconds: an import in it is slow; a second check may be faster\n    line 1",
+        "did not end within 0.3 seconds: an import in it is slow; a second check may be faster\n    line 1",
     ),
     ("import os; os._exit(0)\n", "SystemExit: 0"),
     ("# ∂\n".encode("utf-16"), "is not written in UTF-8: save it as UTF-8"),
@@ -214,7 +215,7 @@ FILES = [
 
 @pytest.mark.parametrize(("text", "words"), FILES, ids=[words for _, words in FILES])
 def test_a_file_that_cannot_be_run_says_why(text, words, tmp_path, monkeypatch):
-    monkeypatch.setattr(solution_module, "SECONDS_TO_IMPORT", 1.0)
+    monkeypatch.setattr(solution_module, "SECONDS_TO_IMPORT", 0.3)
     (tmp_path / "slow.py").write_text("while True: pass\n")
     path = tmp_path / "twice.py"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())

@@ -219,7 +219,8 @@ def test_the_whole_process(tmp_path):
     done = command(tmp_path, "check", "1")
     assert done.returncode == 1 and "likely: you returned ∂L/∂a for b" in done.stdout and not done.stderr
     (tmp_path / FIRST.file_name).write_text("import time\ndef product_gradient(a, b, g): time.sleep(50)\n")
-    done = command(tmp_path, "check", "1")
+    code = "import sys; from tinygrad_gru import cli, learn; learn.grading.SECONDS_A_RUN = 0.3; sys.exit(cli.main())"
+    done = command(tmp_path, "check", "1", program=["-c", code])
     assert done.returncode == 1 and "is there an endless loop?" in done.stdout and not done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == [FIRST.file_name, "learn.json"]
 

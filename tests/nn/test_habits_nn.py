@@ -5,7 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from tinygrad_gru import Tensor, hints, nn, no_grad, ops, optim
+from tinygrad_gru import Tensor, nn, no_grad, ops, optim
+from tinygrad_gru.nn.base import hints
 
 X = np.ones((2, 3), "f4")
 

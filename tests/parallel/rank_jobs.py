@@ -227,10 +227,11 @@ def fit_rows(ranks="mpi"):
 @contextmanager
 def without_pictures():
     """A block without matplotlib, which takes a second."""
-    kept = {name: sys.modules.pop(name) for name in [*sys.modules] if name == "matplotlib"}
-    sys.modules["matplotlib"] = None
+    name = "matplotlib.figure" if "matplotlib" in sys.modules else "matplotlib"
+    kept = {name: sys.modules[name]} if name in sys.modules else {}
+    sys.modules[name] = None
     yield
-    del sys.modules["matplotlib"]
+    del sys.modules[name]
     sys.modules.update(kept)
 
 

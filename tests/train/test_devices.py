@@ -121,7 +121,7 @@ def test_a_model_trained_on_a_gpu_is_restored_without_one(monkeypatch, tmp_path,
     """By the command line: train on one machine, and sample text on another without CuPy."""
     monkeypatch.setattr(run, "_SAMPLE_LENGTH", 2)
     text, folder = tmp_path / "text.txt", tmp_path / "run"
-    text.write_text("Words that are read again and again. " * 300)
+    text.write_text("Words that are read again and again. " * 40)
     options = "--hidden 4 --embedding 3 --batch 4 --window 5 --characters 200 --quiet".split()
     with stand_in_cupy(monkeypatch) as cupy, compiling(False):
         command = ["train", "--text", str(text), *options, "--backend", "cupy", "--out", str(folder)]

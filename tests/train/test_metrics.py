@@ -169,8 +169,14 @@ def test_scores_that_are_nan_predict_no_class():
     binary.update(np.array([nan, nan, 0.0, 1.0]), np.array([0, 1, 0, 1]))
     assert binary.compute() == 0.5
     for confusion, values in ((train.ConfusionMatrix(), outputs), (train.ConfusionMatrix(threshold=0), outputs[:, 1])):
-        with pytest.raises(ValueError, match=r"macro_f1: the outputs for [23] targets are NaN, which is no class"):
-            confusion.update(values, np.array([0, 0, 1, 1]))
+        confusion.update(values, np.array([0, 0, 1, 1]))
+        unknown = np.isnan(values.reshape(4, -1)).any(axis=1).sum()
+        assert confusion.matrix.sum() == 4 - unknown and f"{unknown} whose outputs are NaN" in str(confusion)
+        assert np.isnan([*confusion.precision, *confusion.recall, *confusion.f1, confusion.accuracy]).all()
+        assert np.isnan(confusion.compute())
+        confusion.reset()
+        confusion.update(values[3:], np.array([1]))
+        assert confusion.accuracy == float(values.ndim == 1)
 
 
 def test_probabilities_as_targets():

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from ..hints import did_you_mean
 from ..parallel import Ranks
 from ..parallel.ranks import SHARDS, TIMEOUT
-from ..train.folder import create_folder
+from ..train.folder import RunFolder, create_folder
 
 #: The exit statuses besides 0 (done), 1 (an error) and 2 (wrong usage, of argparse).
 NOT_LEARNED = 3  # the loss was not finite, or no better than at the start: to start again would not help
@@ -122,6 +122,21 @@ def add_ranks(command: argparse.ArgumentParser, defaults: Any) -> None:
     command.add_argument(
         "--timeout", type=float, metavar="S", help=f"seconds that a rank waits for another (default: {TIMEOUT:g})"
     )
+
+
+def add_resume(command: argparse.ArgumentParser, what: str) -> None:
+    """Add the option that goes on with a run."""
+    command.add_argument(
+        "--resume", nargs="?", const="yes", choices=("yes", "auto"), metavar="auto",
+        help=f"resume the run in --out; {what}; auto: or begin it",
+    )  # fmt: skip
+
+
+def holds_run(options: argparse.Namespace) -> bool:
+    """Whether --resume asks for a run in the folder --out, where with auto there may be none."""
+    if options.resume is not None and options.out is None:
+        raise ValueError("--resume needs --out, the folder of the run to resume, or with auto to begin")
+    return options.resume == "yes" or (options.resume == "auto" and RunFolder(options.out).checkpoint.exists())
 
 
 def set_shards(given: dict[str, Any], ranks: Ranks, batch: int) -> None:

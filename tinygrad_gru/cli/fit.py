@@ -18,19 +18,24 @@ from ..parallel import Ranks
 from ..parallel.ranks import TIMEOUT
 from ..show import PlotError
 from ..show.series import plot_series
-from ..train import History, SeriesModel, SeriesRun, SeriesSettings
+from ..train import History, SeriesModel, SeriesRun, SeriesSettings, load_checkpoint
 from ..train.folder import RunFolder
 from ..train.series.settings import CELLS, FILLS, TASKS
 from ..train.terminal import try_print
 from .arguments import (
     INTERRUPTED,
     NOT_LEARNED,
+    RESUMABLE,
+    Terminated,
     add_backend,
     add_ranks,
+    add_resume,
     add_setting,
     delimiter,
+    holds_run,
     new_run_folder,
     path,
+    raising_terminated,
     set_shards,
 )
 
@@ -48,7 +53,7 @@ def add_to(commands: Any) -> None:
         "and a picture.",
         argument_default=argparse.SUPPRESS,
     )
-    command.set_defaults(command=fit, out=None, quiet=False, timeout=TIMEOUT, **_FORMAT)
+    command.set_defaults(command=fit, out=None, quiet=False, resume=None, timeout=TIMEOUT, **_FORMAT)
     setting = partial(add_setting, command, SeriesSettings(target=""))
     command.add_argument("file", type=path, help="the CSV file, one row per time step")
     command.add_argument("--target", required=True, metavar="COLUMN", help="what to forecast or classify")
@@ -71,6 +76,7 @@ def add_to(commands: Any) -> None:
     _add_format(command)
     add_ranks(command, SeriesSettings(target=""))
     command.add_argument("--out", type=path, metavar="DIR", help="folder of the run (default: a new one in runs)")
+    add_resume(command, "with more --epochs a finished one goes on")
     command.add_argument("--quiet", action="store_true", help="print the results only")
     add_backend(command)
 
@@ -98,6 +104,17 @@ def _read(options: argparse.Namespace) -> Table:
 
 def fit(options: argparse.Namespace) -> int:
     """Train on the rows of a CSV file; write the model, predictions for the last rows, a picture and a summary."""
+    try:
+        with raising_terminated():
+            return _fit(options)
+    except Terminated as signal_:  # by the loop itself, when all is saved
+        options.ranks.transport.failed(signal_)
+        if options.ranks.rank == 0:
+            try_print(f"stopped by {signal_}; the same command with --resume auto goes on", sys.stderr)
+        return RESUMABLE
+
+
+def _fit(options: argparse.Namespace) -> int:
     given = {name: getattr(options, name) for name in asdict(SeriesSettings("")) if hasattr(options, name)}
     if "features" in given:
         given["features"] = tuple(given["features"])
@@ -115,12 +132,15 @@ def fit(options: argparse.Namespace) -> int:
             try_print(f"not read: {name} ({reason})")
         for note in run.notes():
             try_print(note)
+    goes_on = ranks.of_first(lambda: holds_run(options))
     with ExitStack() as stack:
-        folder = None
+        folder = None if options.out is None else RunFolder(options.out)
         if is_first:
-            folder = stack.enter_context(RunFolder(options.out if options.out is not None else new_run_folder("fit")))
-        history = run.fit(folder, progress=is_first and not options.quiet)
-        if folder is not None:
+            folder = stack.enter_context(folder or RunFolder(new_run_folder("fit")))
+            if goes_on and not folder.checkpoint.exists():
+                load_checkpoint(folder.checkpoint)  # raises, and says why
+        history = run.fit(folder, is_first and not options.quiet, goes_on)
+        if folder is not None and is_first:
             _write(folder, run, history)
     if history.diagnosis is not None:
         if is_first:

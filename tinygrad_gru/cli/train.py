@@ -36,7 +36,9 @@ from .arguments import (
     absolute,
     add_backend,
     add_ranks,
+    add_resume,
     add_setting,
+    holds_run,
     new_run_folder,
     path,
     raising_terminated,
@@ -82,14 +84,7 @@ def add_to(commands: Any) -> None:
     command.add_argument(
         "--from", dest="start", type=path, metavar="RUN", help="start from the weights of another run, or a checkpoint"
     )
-    command.add_argument(
-        "--resume",
-        nargs="?",
-        const="yes",
-        choices=("yes", "auto"),
-        metavar="auto",
-        help="resume the run in --out; with more --characters a finished one goes on; auto: or begin it",
-    )
+    add_resume(command, "with more --characters a finished one goes on")
     command.add_argument(
         "--grace", type=float, metavar="S", help=f"seconds for a checkpoint after SIGTERM (default: {GRACE:g})"
     )
@@ -116,7 +111,7 @@ def _train(options: argparse.Namespace) -> int:
         raise ValueError("--seconds measures the speed of one process: for several ranks give --characters")
     folder: RunFolder | None = None
     with ExitStack() as locks:
-        if ranks.of_first(lambda: options.resume == "yes" or (options.resume == "auto" and _holds_run(options))):
+        if ranks.of_first(lambda: holds_run(options)):
             folder, state, settings = _resumed_on(ranks, options, given, locks)
             run = TextRun(settings, options.backend, origin_in(state), ranks)
         else:
@@ -164,13 +159,6 @@ def _train(options: argparse.Namespace) -> int:
     return 0 if finished else INTERRUPTED if loop.signal in (None, signal.SIGINT) else RESUMABLE
 
 
-def _holds_run(options: argparse.Namespace) -> bool:
-    """Whether the folder of the run, which --resume auto needs, has a run to go on with."""
-    if options.out is None:
-        raise ValueError("--resume auto needs --out, the folder of the run to begin or to resume")
-    return RunFolder(options.out).checkpoint.exists()
-
-
 def _new_settings(options: argparse.Namespace, given: dict[str, Any]) -> tuple[TextSettings, Origin | None]:
     if options.out is not None:
         RunFolder(options.out).check_free()  # fail before any work is done; the loop checks again
@@ -206,8 +194,6 @@ def _resumed(
     options: argparse.Namespace, given: dict[str, Any], locks: ExitStack
 ) -> tuple[RunFolder, dict[str, Any], TextSettings]:
     """The folder of an interrupted run, locked, its checkpoint, and its settings, with those that were given."""
-    if options.out is None:
-        raise ValueError("--resume needs --out, the folder of the run to resume")
     if options.resume == "auto":  # the same command line as at the start, which has set them
         given = {name: given[name] for name in given if options.seconds is None or name not in _PLANNED}
     elif options.start is not None:

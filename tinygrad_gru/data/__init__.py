@@ -28,6 +28,21 @@ HINTS = {
     "Dataset": "a list or arrays in data.ArrayBatches or SequenceBatches; train.fit takes whatever iterates batches",
     "TensorDataset": "data.ArrayBatches(x, y, batch_size, seed)",
     "random_split": _INDICES,
+    "IterableDataset": "a generator of batches, which train.fit takes",
+    **dict.fromkeys(
+        "Sampler RandomSampler BatchSampler SequentialSampler".split(), "seed=… of data.ArrayBatches: an order"
+    ),
+    "DistributedSampler": "train.fit(…, parallel='mpi'), which cuts each batch, or ranks.rows_of(len(x))",
+    **dict.fromkeys(
+        "collate_fn default_collate".split(), "data.pad_sequence(sequences), or data.SequenceBatches, which pads"
+    ),
+    "get_worker_info": "not needed: batches are made in this process",
+    **dict.fromkeys("read_parquet read_excel load_csv".split(), "data.read_csv(path), or data.Table.from_frame(frame)"),
+    "from_tensor_slices": "data.ArrayBatches(x, y, batch_size, seed)",
+    **dict.fromkeys(
+        "MNIST CIFAR10 load_dataset".split(), "nothing: data are arrays of yours; data.text_corpus has a text"
+    ),
+    "one_hot": "ops.one_hot(ids, classes)",
     "Subset": "arrays at these indices: x[indices], y[indices]",
     "train_test_split": _INDICES,
     "StandardScaler": "data.Standardizer()",

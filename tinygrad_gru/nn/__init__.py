@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from ..hints import NN, missing_name
+from ..hints import missing_name
+from ..ops import __all__ as _op_names
 from . import init
+from .base.hints import NN
 from .base.summary import Summary, summary
 from .cell import Cell
 from .cell_options import VariedCell
@@ -47,4 +49,4 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    raise missing_name(__name__, name, NN, __all__)
+    raise missing_name(__name__, name, {n: f"ops.{n}" for n in _op_names} | NN, __all__)

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from ..backend import random_stream
-from ..hints import INIT, missing_name
+from ..hints import missing_name
+from .base.hints import INIT
 
 __all__ = ["he_normal", "he_uniform", "normal", "orthogonal", "uniform", "xavier_normal", "xavier_uniform", "zeros"]
 

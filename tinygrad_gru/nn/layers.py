@@ -11,9 +11,9 @@ import numpy as np
 
 from .. import ops
 from ..backend import as_array, backend_of, move
-from ..hints import EMBEDDING, LINEAR, MODULE, TIED_LINEAR
 from ..tensor import Tensor
 from . import init
+from .base.hints import EMBEDDING, LINEAR, MODULE, TIED_LINEAR
 from .checks import as_input, check_probability, check_sizes
 from .module import Module, Parameter
 

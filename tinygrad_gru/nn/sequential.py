@@ -14,8 +14,8 @@ from typing import Any
 
 from .. import ops
 from ..backend import backend_of
-from ..hints import MODULE
 from ..tensor import Tensor
+from .base.hints import MODULE
 from .layers import Dropout, LayerNorm
 from .lengths import valid_steps
 from .module import Module

@@ -20,6 +20,7 @@ from ..backend import (
     with_memory_report,
     xp_of,
 )
+from ..hints import OPTIMIZER, missing_attribute
 from ..keywords import AnsweredKeywords
 from ..tensor import Tensor
 from .elementwise import Scratch, SymbolicArray, UpdateRule
@@ -80,6 +81,11 @@ class Optimizer(AnsweredKeywords):
         self.state: list[dict[str, Any]] = [{} for _ in self.parameters()]
         self.updates = [0] * len(self.state)
         self._scratch = Scratch()
+
+    def __getattr__(self, name: str) -> Any:
+        if name in OPTIMIZER:
+            raise missing_attribute(repr(type(self).__name__), name, OPTIMIZER)
+        return object.__getattribute__(self, name)  # the error that led here, also one in a property
 
     def __repr__(self) -> str:
         groups = [{**group, "parameters": len(group["parameters"])} for group in self.groups]

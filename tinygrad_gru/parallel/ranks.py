@@ -13,9 +13,11 @@ from weakref import WeakSet
 import numpy as np
 
 from ..backend.random import RandomStream, drawing_from, random_stream
+from ..hints import missing_attribute
 from ..optim import Optimizer
 from .buckets import GradientSum
 from .checks import checksum, versions
+from .hints import RANKS
 from .mpi import Mpi, launched, listed
 from .transport import ParallelError, Single, Transport, gather_states
 
@@ -60,6 +62,9 @@ class Ranks:
     def __repr__(self) -> str:
         first, last = self.own[0], self.own[-1]
         return f"rank {self.rank} of {self.size} on {self.transport.name}: shards {first} to {last} of {self.shards}"
+
+    def __getattr__(self, name: str) -> Any:
+        raise missing_attribute("Ranks", name, RANKS, dir(self))
 
     @property
     def settings(self) -> dict[str, Any]:

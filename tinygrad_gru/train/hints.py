@@ -34,6 +34,27 @@ TRAIN = {
     **dict.fromkeys(["F1Score", "Precision", "Recall"], "train.ConfusionMatrix(), whose value is the macro F1"),
     "score": "train.evaluate(model, loss, (x, y), metrics=['accuracy'])",
     "load_model": "a model made anew, then model.load_state_dict(load('model.safetensors'))",
+    **dict.fromkeys("test validate".split(), "train.evaluate(model, loss, data)"),
+    "DataLoader": "data.ArrayBatches(x, y, batch_size, seed); train.fit takes PyTorch's, too",
+    "load": "load(path) of the package for weights; train.fit(…, folder='runs/1', resume=True) for a run",
+    "save": "save(model.state_dict(), path), of the package",
+    **dict.fromkeys(
+        "WandbLogger MLFlowLogger wandb".split(), "a Callback of a few lines, with on_step_end(self, loop, record)"
+    ),
+    "tqdm": "progress=True, of train.fit",
+    "LearningRateMonitor": "not needed: history['lr'] has it",
+    "GradientAccumulationScheduler": "train.fit(…, accumulate=…)",
+    "seed_everything": "manual_seed(seed), of the package",
+    "F1": "train.ConfusionMatrix(), whose value is the macro F1",
+    "AUROC": "a function of sklearn on train.predict(model, x)",
+    "classification_report": "train.ConfusionMatrix(), or a function of sklearn on train.predict(model, x)",
+    **dict.fromkeys(
+        "TrainState create_train_state train_step".split(), "train.fit(model, loss, data): the model holds its weights"
+    ),
+    **dict.fromkeys(
+        "KFold cross_val_score CrossValidation".split(), "a loop over the parts of data.split(count, fractions, seed)"
+    ),
+    "GridSearchCV": "a loop of your own over settings of train.fit",
     "TrainingArguments": "arguments of train.fit: epochs, lr, folder, resume, parallel, …",
     "Accelerator": "train.fit(…, parallel='mpi'), under mpiexec -n 4",
     "train_test_split": "data.split(count, fractions, seed), which gives the indices of each part",
@@ -81,6 +102,20 @@ FIT = {
     ),
     **dict.fromkeys("max_time max_duration".split(), "seconds=…, or epochs=…, steps=…"),
     **dict.fromkeys("overwrite save_overwrite".split(), "a new folder, or resume=True to go on in the old one"),
+    **dict.fromkeys("gpus n_gpus".split(), "nothing: the model is there already; model.to('cupy')"),
+    **dict.fromkeys("grad_clip gradient_clip clip".split(), "clip_norm=…"),
+    **dict.fromkeys("amp fp16 mixed_precision".split(), "precision='float16'"),
+    "weight_decay": "optimizer=optim.AdamW(model.parameters(), lr=…, weight_decay=…)",
+    "logger": "callbacks=[train.CSVLog(path)], or train.TensorBoard(folder)",
+    "checkpoint_dir": "folder='runs/1'",
+    **dict.fromkeys("dataloader train_loader train_dataloader train_data".split(), "data, by position"),
+    **dict.fromkeys("val_loader valid_loader eval_dataset val_dataloaders".split(), "validation=…"),
+    **dict.fromkeys("early_stopping_patience early_stopping_rounds".split(), "patience=…, with validation=…"),
+    **dict.fromkeys("compile jit".split(), "not needed: recurrences are compiled; compiling(False) turns it off"),
+    **dict.fromkeys(
+        "log_every log_interval".split(), "nothing: each step is in the history, and in log.jsonl of folder"
+    ),
+    "bs": "batch_size=…",
     "logging_steps": "nothing: each step is in log.jsonl of folder, and in the history",
     "x": "data=(x, y)",
     "y": "data=(x, y)",
@@ -104,6 +139,9 @@ HISTORY = {
     "epoch": "history.epochs, a record per epoch, or history['epoch'], an array",
     "best_epoch": "history.best['epoch'], from 0",
     "keys": "history.names",
+    **dict.fromkeys("loss losses".split(), "history['loss'], an array"),
+    "to_frame": "pandas.DataFrame(history.epochs)",
+    "best_loss": "history.best['validation_loss']",
     **dict.fromkeys(["items", "values"], "history[name] for name in history.names"),
 }
 

@@ -141,7 +141,10 @@ def test_a_text_on_the_disk_trains_as_one_in_memory(small, tmp_path, monkeypatch
     assert not on_disk.run(Progress())
     resumed = TextRun(settings)
     assert isinstance(resumed.training, ShardedArray)
-    again = resumed.loop(tmp_path / "on disk", load_checkpoint(tmp_path / "on disk" / "checkpoint.safetensors"))
+    state = load_checkpoint(tmp_path / "on disk" / "checkpoint.safetensors")
+    state["about"]["versions"]["numpy"] = "0.1"
+    again = resumed.loop(tmp_path / "on disk", state)
+    assert f"made with numpy 0.1, now {np.__version__}: the run goes on" in resumed.trainer.remark
     assert again.run(Progress())
     assert again.history.records == loop.history.records
     for name, value in in_memory.model.state_dict().items():

@@ -6,9 +6,9 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
-from ...hints import ARGUMENTS, KEYWORDS, MODULE
 from ...keywords import AnsweredKeywords, unknown_keyword
 from ...tensor import Tensor
+from .hints import ARGUMENTS, KEYWORDS, MODULE
 
 
 class ForeignNames(AnsweredKeywords):

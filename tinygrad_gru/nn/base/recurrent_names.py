@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
-from ...hints import RECURRENT
+from .hints import RECURRENT
 
 _BOTH_ARE_RETURNED = (
     "not needed: output, state = layer(x) gives the output at every step, and the state after the last one"

@@ -23,7 +23,8 @@ class ConfusionMatrix(Metric):
 
     `print` shows the table with precision, recall and F1 of each class. Its value in records is the macro F1: the mean
     F1 of the classes that occur in targets or predictions. Of a class that was never predicted precision is NaN, and
-    of one that never was a target recall is. Raises ValueError for outputs that are NaN.
+    of one that never was a target recall is. Outputs that are NaN predict no class: they are not in the matrix, and all
+    that is computed from it is NaN then.
 
     >>> confusion = train.ConfusionMatrix(["cat", "dog"])
     >>> confusion.update(np.array([[2.0, 1.0], [0.0, 1.0], [3.0, 1.0]]), np.array([0, 1, 1]))
@@ -56,9 +57,8 @@ class ConfusionMatrix(Metric):
         if len(self.classes) != size:
             raise ValueError(f"{self.name}: outputs for {size} classes, but {len(self.classes)} were named")
         predicted, ids = (to_host(values)[to_host(counts)] for values in (predictions, ids))
-        if (predicted < 0).any():
-            raise ValueError(f"{self.name}: the outputs for {(predicted < 0).sum()} targets are NaN, which is no class")
-        pairs = ids * size + predicted
+        pairs = (ids * size + predicted)[predicted >= 0]
+        self.sums["nan"] = self.sums.get("nan", 0) + int((predicted < 0).sum())
         matrix = np.bincount(pairs.ravel(), minlength=size * size).reshape(size, size)
         self.sums["matrix"] = self.sums.get("matrix", 0) + matrix
 
@@ -71,26 +71,31 @@ class ConfusionMatrix(Metric):
     @property
     def precision(self) -> np.ndarray:
         """Of each class (C,): which part of its predictions was right."""
-        return _ratio(self.matrix.diagonal(), self.matrix.sum(axis=0))
+        return self._ratio(self.matrix.diagonal(), self.matrix.sum(axis=0))
 
     @property
     def recall(self) -> np.ndarray:
         """Of each class (C,): which part of its targets was found."""
-        return _ratio(self.matrix.diagonal(), self.matrix.sum(axis=1))
+        return self._ratio(self.matrix.diagonal(), self.matrix.sum(axis=1))
 
     @property
     def f1(self) -> np.ndarray:
         """Of each class (C,): the harmonic mean of precision and recall; NaN for one that does not occur."""
-        return _ratio(2 * self.matrix.diagonal(), self.matrix.sum(axis=0) + self.matrix.sum(axis=1))
+        return self._ratio(2 * self.matrix.diagonal(), self.matrix.sum(axis=0) + self.matrix.sum(axis=1))
 
     @property
     def accuracy(self) -> float:
         """The part of all targets that was predicted right."""
-        return float(_ratio(self.matrix.trace(), self.matrix.sum()))
+        return float(self._ratio(self.matrix.trace(), self.matrix.sum()))
 
     def compute(self) -> float:
         f1 = self.f1[~np.isnan(self.f1)]
         return float(f1.mean()) if f1.size else math.nan
+
+    def _ratio(self, part: Any, whole: Any) -> Any:
+        """part / whole; NaN where the whole is 0, and everywhere if outputs were NaN."""
+        known = (np.asarray(whole) != 0) & (not self.sums.get("nan"))
+        return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=known)
 
     def _rows(self) -> list[list[Any]]:
         values = zip(self.precision, self.recall, self.f1)
@@ -104,7 +109,8 @@ class ConfusionMatrix(Metric):
         return ["target \\ predicted", *(self.classes or ()), "precision", "recall", "F1", "count"]
 
     def _summary(self) -> str:
-        return f"accuracy {self.accuracy:.3f}, macro F1 {self.compute():.3f} of {self.matrix.sum():,} targets"
+        unknown = f", and {int(self.sums['nan']):,} whose outputs are NaN" if self.sums.get("nan") else ""
+        return f"accuracy {self.accuracy:.3f}, macro F1 {self.compute():.3f} of {self.matrix.sum():,} targets{unknown}"
 
     def __repr__(self) -> str:
         rows = [self._columns(), *([str(cell) for cell in row] for row in self._rows())]
@@ -117,8 +123,3 @@ class ConfusionMatrix(Metric):
 
     def _repr_html_(self) -> str:
         return table("Confusion matrix", self._rows(), self._columns(), self._summary())
-
-
-def _ratio(part: Any, whole: Any) -> Any:
-    """part / whole; NaN where the whole is 0."""
-    return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=np.asarray(whole) != 0)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
-from typing import NamedTuple
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,8 +17,9 @@ from ...data import Table, split_by_time
 from ...data.tables.columns import kind_of
 from ...io import replacing
 from ...ops import cross_entropy, mse
-from ...parallel import Ranks
+from ...parallel import Ranks, checksum
 from ...parallel.ranks import ALONE
+from ..callbacks import Callback
 from ..fit import fit
 from ..folder import RunFolder
 from ..history import History
@@ -67,6 +71,22 @@ class Results(NamedTuple):
             file.write(text.getvalue().encode())
 
 
+class _Facts(Callback):
+    """Keeps in checkpoints what a run must have in common with the one that it goes on with."""
+
+    def __init__(self, settings: SeriesSettings, windows: str) -> None:
+        self.facts = {**json.loads(json.dumps(asdict(settings))), "rows (a checksum of the windows)": windows}
+        del self.facts["epochs"]
+
+    def state_dict(self) -> dict[str, Any]:
+        return dict(self.facts)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for name, value in self.facts.items():
+            if state.get(name) != value:
+                raise ValueError(f"{name} of the run was {state.get(name)!r}, and is {value!r} now")
+
+
 class SeriesRun:
     """A training run as `settings` describe it, on the rows of `table` in the order of time.
 
@@ -88,7 +108,10 @@ class SeriesRun:
     ) -> None:
         ranks = ranks or ALONE
         if settings.shards is None and ranks.size > 1:
-            raise ValueError(f"shards: {ranks.size} ranks share a batch that is cut into shards, and the run has none")
+            raise ValueError(
+                f"shards: {ranks.size} ranks share a batch that is cut into shards, and the run has none: begin "
+                "it with shards=4 (--shards 4), also in one process"
+            )
         self.ranks = None if settings.shards is None else ranks.with_shards(settings.shards)
         kind = kind_of(table[settings.target])
         if kind == "date":
@@ -113,15 +136,16 @@ class SeriesRun:
         last = np.any([*missing.values()], axis=0) & (settings.fill == "interpolate")
         self._parts = split_by_time((self.table, missing[settings.target], last), settings.fractions)
 
-    def fit(self, folder: RunFolder | None = None, progress: bool | Progress = True) -> History:
-        """Train, and keep the best weights on the validation rows."""
+    def fit(self, folder: RunFolder | None = None, progress: bool | Progress = True, resume: bool = False) -> History:
+        """Train, and keep the best weights on the validation rows. With `resume` a run in the folder goes on, if it has
+        the same settings, but maybe other `epochs`, and the same rows."""
         settings, forecasts = self.settings, self.model.task == "forecast"
         training, validation = (self._windows(part) for part in self._parts[:2])
         return fit(
             self.model.network, mse if forecasts else cross_entropy, training, validation=validation,
             epochs=settings.epochs, lr=settings.lr, batch_size=settings.batch, seed=settings.seed, clip_norm=1.0,
             patience=settings.patience, metrics=[] if forecasts else ["accuracy"], folder=folder, progress=progress,
-            parallel=self.ranks,
+            parallel=self.ranks, resume=resume, callbacks=_Facts(settings, checksum([*training, *validation])),
         )  # fmt: skip
 
     def results(self) -> Results:

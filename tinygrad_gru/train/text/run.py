@@ -101,7 +101,10 @@ class TextRun:
         self.settings, self.origin = settings, origin
         ranks = ranks or ALONE
         if settings.shards is None and ranks.size > 1:
-            raise ValueError(f"shards: {ranks.size} ranks share a batch that is cut into shards, and the run has none")
+            raise ValueError(
+                f"shards: {ranks.size} ranks share a batch that is cut into shards, and the run has none: begin "
+                "it with shards=4 (--shards 4), also in one process"
+            )
         self.extended_from: list[int] = []  # the numbers of characters with which it was to end before
         backend = resolve(device)
         self.corpus = (
@@ -173,6 +176,7 @@ class TextRun:
             if known["compiled"] != self.settings.compiled == "yes":  # it is asked for, where the run had another mode
                 self.trainer.compiled = mode_of().target or False
             loop.resume(state)
+            self.trainer.remark = "\n".join(filter(None, [self.trainer.remark, _of_other_versions(state, metadata)]))
             if is_extended:
                 loop.early_stop.since_best = 0
         return loop
@@ -324,6 +328,19 @@ def format_summary(summary: dict[str, Any], folder: Path) -> str:
 held-out loss:     {summary["held_out"]:.3f} nats/char{without}
 n-gram baselines:  {summary["unigram"]:.3f} (unigram), {summary["bigram"]:.3f} (bigram)
 files of this run: {folder}"""
+
+
+def _of_other_versions(state: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
+    """A remark on a run that goes on with other versions than those of its checkpoint; empty if they are the same."""
+    saved = state["about"]["versions"]
+    found = [
+        f"{name} {saved.get(name)}, now {now}" for name, now in metadata["versions"].items() if saved.get(name) != now
+    ]
+    if not found:
+        return ""
+    return (
+        f"the checkpoint was made with {'; '.join(found)}: the run goes on, but maybe not bit for bit as it would have"
+    )
 
 
 def versions(namespace: Any = np) -> dict[str, str]:

@@ -57,6 +57,7 @@ class NativeWorkspace(Workspace):
             value: self._table[:, columns] - address(self._array(value)) for value, columns in self._columns.items()
         }
         self._viewed = self.bound & set(map(value_in, source.buffers.bound("chunk")))
+        self._unbound = {value: _without_memory(self._array(value)) for value in self.bound}
         self.unbind()
 
     def _stack(self, value: Value, length: int) -> Any:
@@ -83,9 +84,8 @@ class NativeWorkspace(Workspace):
 
     def unbind(self) -> None:
         self.missing = {value for value in self.bound if self._columns[value] or value in self._viewed}
-        for value in self.bound:
-            known = self._array(value)
-            self._set(value, np.broadcast_to(np.zeros((), known.dtype), known.shape))
+        for value, array in self._unbound.items():
+            self._set(value, array)
         if self._viewed:
             self._bind_views(repeat(()))
 
@@ -106,3 +106,8 @@ class NativeWorkspace(Workspace):
     def _bind_views(self, views: Iterable[tuple]) -> None:
         """Let these be the buffers of each chunk."""
         self.chunks = [(first, arrays, shares) for (first, _, shares), arrays in zip(self.chunks, views)]
+
+
+def _without_memory(array: np.ndarray) -> np.ndarray:
+    """An array of that shape and dtype, all of whose elements are one zero."""
+    return np.broadcast_to(np.zeros((), array.dtype), array.shape)
