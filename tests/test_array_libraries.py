@@ -40,7 +40,7 @@ ALLOWED = {
         "blocks of arrays of the host; others take the recorded ops",
     ),
     "ops/movement/indexing.py": ("integer", "an index may be a number of NumPy's"),
-    "ops/precision.py": ("add ndarray", "the sum of an array of the host, with less overhead"),
+    "ops/precision.py": ("add", "the sum of an array of the host, with less overhead"),
     "ops/reduction.py": ("cumulative_sum", "an array of the host, whose sums are gathered in float64"),
     "optim/clipping.py": ("ascontiguousarray empty ndarray", "arrays of the host, for a native loop"),
     "optim/update_kernel.py": ("array float64", "constants of a native loop"),
