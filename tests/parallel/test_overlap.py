@@ -140,5 +140,5 @@ def test_a_rank_that_gives_up_a_step_in_which_another_one_goes_on_is_named(overl
     other.gradients.begin(1)
     other.step(other.backward)
     case.transport.gather = lambda values: np.stack([values, other.transport.told])
-    with pytest.raises(parallel.ParallelError, match="rank 1 of 1 has begun 2 .* rank 0 1: one .* given up a step"):
+    with pytest.raises(parallel.ParallelError, match=r"rank 1 of 1 has begun 2 .* rank 0 1: one .* given up a step"):
         case.step(case.backward)

@@ -264,8 +264,8 @@ class GradientSum:
             )
         if loops:
             raise ParallelError(
-                f"parallel: rank {loops[0]} of {size} has begun {everyone[loops[0], -2]:.0f} loops over its shards, and "
-                f"rank 0 {everyone[0, -2]:.0f}: one of them has given up a step in which others go on"
+                f"parallel: rank {loops[0]} of {size} has begun {everyone[loops[0], -2]:.0f} loops over its shards, "
+                f"and rank 0 {everyone[0, -2]:.0f}: one of them has given up a step in which others go on"
             )
         return everyone[:, :-2].max(axis=0).astype(bool).tolist()
 
