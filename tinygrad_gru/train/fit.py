@@ -133,7 +133,9 @@ def fit(
     folder       for the log (log.jsonl) and checkpoints, the last one and the best one; None: nothing is written
     parallel     "mpi": this process is one of several that mpiexec has started, which share each batch; or what
                  `parallel.init` has returned, for other settings than its own. The weights are the same on any number
-                 of ranks, and a run may be resumed on another one. Rank 0 evaluates and writes files
+                 of ranks, and a run may be resumed on another one. Rank 0 evaluates and writes files. Of arrays,
+                 batches of `data`, and a DataLoader of a map-style data set with PyTorch's own collate_fn each rank
+                 reads its own rows alone; of anything else the whole batches, which are compared in each step
     resume       go on from the checkpoint in `folder`, if there is one, bit for bit as if never interrupted; of data
                  without a position (see `data.Epochs`) if each pass has the same order. CheckpointError if it is of a
                  run with another optimizer, lr, clip_norm, accumulate, carry_state or other metrics

@@ -119,10 +119,10 @@ def _kind_of(fields: Sequence[str], present: list[str], absent: frozenset[str], 
     if all(map(_ISO_DATE.fullmatch, present)):
         return "date"
     row = next(k for k, field in enumerate(fields) if field not in absent and not form.is_number(field))
-    used = [pair for pair in _OTHER_FORMATS if any(pair[1] in text for text in present)]
-    fits = [pair for pair in used if all(map(NumberFormat(*pair).is_number, present))]
+    fits = [pair for pair in _OTHER_FORMATS if all(map(NumberFormat(*pair).is_number, present))]
     if fits:
-        ways = ", or with ".join(f"decimal={decimal!r}, thousands={thousands!r}" for decimal, thousands in fits)
+        used = [pair for pair in fits if any(pair[1] in text for text in present)] or fits[:1]
+        ways = ", or with ".join(f"decimal={decimal!r}, thousands={thousands!r}" for decimal, thousands in used)
         raise FieldError(
             row,
             f"{fields[row]!r:.80} and the others are numbers with {ways}: "
