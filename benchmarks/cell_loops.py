@@ -14,7 +14,7 @@ from tinygrad_gru import Tensor, nn
 from .timing import interleaved, ratio, report
 
 STEPS = 50
-SIZES = [(1, 32, 32), (16, 64, 64), (32, 128, 128)]
+SIZES = [(1, 32, 32), (16, 64, 64), (32, 128, 128), (64, 256, 256)]
 CELLS = ("RNNCell", "GRUCell", "LSTMCell")
 COMMAND = "OMP_NUM_THREADS=1 python -m benchmarks.cell_loops"
 

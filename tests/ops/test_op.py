@@ -313,6 +313,15 @@ def test_sum_to_a_shape_that_does_not_broadcast_raises(shape, target):
         sum_to(np.ones(shape), shape=target)
 
 
+@pytest.mark.parametrize("shape", [(0, 3), (1, 3), (2, 3), (256, 3), (257, 3), (700, 2), (5,), (1, 1)])
+def test_a_bias_gets_the_bits_of_sum_to(shape):
+    g = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    x, bias = leaf(np.zeros(shape)), Tensor(np.zeros(shape[1:], np.float32), requires_grad=True)
+    (x.astype("float32") + bias).backward(g)
+    np.testing.assert_array_equal(bias.grad.numpy(), sum_to(g, shape=shape[1:]))
+    assert not np.shares_memory(bias.grad.data, g)
+
+
 def test_a_cotangent_of_the_wrong_shape_raises():
     @op
     def transposed(x):

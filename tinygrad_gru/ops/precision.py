@@ -112,7 +112,7 @@ def pairwise_sum(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     return x if keepdims else xp.squeeze(x, axis=axes)
 
 
-def sum_of_rows(x: np.ndarray) -> Any:
+def sum_of_rows(x: Any) -> Any:
     """`pairwise_sum` over the first axis of floats on the host, at once where it has no blocks."""
     if len(x) == 1:
         return x[0]

@@ -76,7 +76,7 @@ class Chung2014(Study):
         ),
     }  # fmt: skip
     cells: Mapping[str, str] = with_units(_CELLS)
-    takes = "5 minutes on one core for jsb, and up to an hour for nottingham"
+    takes = "5 minutes on one core for each task"
     settings: Mapping[str, Any] = {
         "lr": {"jsb": 3e-3, "nottingham": {"rnn": 5e-3, "gru": 2e-2, "lstm": 2e-2}},
         "input_dropout": {"jsb": 0.1, "nottingham": 0.0},
