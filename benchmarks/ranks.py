@@ -37,7 +37,7 @@ CASES: dict[str, tuple[int, str, list[int]]] = {
     "2 ranks": (2, "1", [0, 2, 4, 8]),
 }
 #: Rounds and steps of a turn, of which the first does not count, by the number of units.
-TURNS = {192: (14, 6), 256: (12, 5), 512: (7, 3)}
+TURNS = {192: (14, 6), 256: (12, 5), 512: (5, 3)}
 
 
 def make(

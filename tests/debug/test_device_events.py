@@ -97,7 +97,7 @@ def test_every_op_is_counted_as_the_stand_in_counts_it(stand_in):
         for case in OP_SPECS[name]:
             stand_in.machine.calls.clear()
             with sanitize() as report:
-                check_case(name, case, "cupy", quick=True, dtypes=(), empty=True, compiled=False)
+                check_case(name, case, "cupy", quick=True, dtypes=(), empty=True)
             found, expected = counted_in(report), counted_by(stand_in)
             # The checks compute on plain arrays as well, which only the stand-in counts.
             assert found["wait"] == expected["wait"] and found["launch"] <= expected["launch"], name

@@ -103,8 +103,9 @@ def test_watch_it_learn(run, tmp_path):
 
 
 def test_digits_by_row(run):
-    pytest.importorskip("sklearn")
-    printed = run("digits_by_row")
+    if not find_spec("sklearn"):  # importing it takes as long as the example
+        pytest.skip("needs scikit-learn")
+    printed = run("digits_by_row", "--epochs", 10)
     share = float(re.search(r"held out: ([\d.]+)% right", printed)[1])
     assert share >= 96
     assert sum(map(int, re.findall(r" of (\d+)$", printed, re.M))) == 360
@@ -274,13 +275,13 @@ def test_sequence_to_sequence(run):
 def test_fine_tune(run):
     """Fine-tuning is better than beginning anew; and the weights of one run are those that another one starts from."""
 
-    def losses(*arguments):
-        printed = run("fine_tune", "--characters", 5000, "--hidden", 64, *arguments)
+    def losses(characters, *arguments):
+        printed = run("fine_tune", "--characters", characters, "--hidden", 64, *arguments)
         return [float(loss) for loss in re.findall(r"^  \D+ (\d\.\d{3})$", printed, re.M)]
 
-    trigrams, beginner, knows_python, fine_tuned = losses("--pretraining", 400_000)
+    trigrams, beginner, knows_python, fine_tuned = losses(5000, "--pretraining", 400_000)
     assert fine_tuned < beginner < trigrams and fine_tuned < knows_python
-    assert losses("--from", "runs/pretrained.safetensors")[2] == knows_python
+    assert losses(600, "--from", "runs/pretrained.safetensors")[2] == knows_python
 
 
 def test_modern_recurrences(run, tmp_path):

@@ -15,6 +15,10 @@ from ..keywords import AnsweredKeywords
 KEYWORDS = {
     "shuffle": "seed=0, or another number, shuffles every epoch; None does not",
     "drop_last": "nothing: a smaller last batch is kept, and a loss over all targets is right with it",
+    "num_workers": "nothing: batches are made in this process",
+    "pin_memory": "nothing: leave it out",
+    "collate_fn": "nothing: data.SequenceBatches and data.pad_sequence pad",
+    "sampler": "seed, for an order of the examples; x[indices] for some of them",
     "batch_first": "nothing: sequences are time first, as layers take them; ArrayBatches has examples first",
 }
 

@@ -17,8 +17,8 @@ Allowed = tuple[float, float] | list[tuple[float, float]] | type
 KEYWORDS = {
     "params": "parameters",
     "learning_rate": "lr",
-    "beta_1": "betas=(beta_1, beta_2)",
-    "beta_2": "betas=(beta_1, beta_2)",
+    **dict.fromkeys("beta_1 beta_2 b1 b2".split(), "betas=(0.9, 0.999), both"),
+    "num_training_steps": "total_steps",
     "epsilon": "eps",
     "rho": "alpha",
     "initial_accumulator": "initial_accumulator_value",

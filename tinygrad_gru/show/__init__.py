@@ -22,7 +22,13 @@ __all__ = [
     "tape",
 ]  # fmt: skip
 
-_HINTS = {"plot_loss": "show.loss(runs, path=…)", "heatmap": "show.gates(model, text, vocabulary)"}
+_HINTS = {
+    **dict.fromkeys("plot_loss history plot_history".split(), "show.loss(runs, path=…)"),
+    "heatmap": "show.gates(model, text, vocabulary)",
+    **dict.fromkeys("make_dot plot_model".split(), "show.tape(result), of what was computed"),
+    "summary": "nn.summary(model, x)",
+    "confusion_matrix": "train.ConfusionMatrix(), whose value print shows",
+}
 
 
 def __getattr__(name: str) -> Any:

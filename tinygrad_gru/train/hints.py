@@ -109,6 +109,9 @@ FIT = {
     "logger": "callbacks=[train.CSVLog(path)], or train.TensorBoard(folder)",
     "checkpoint_dir": "folder='runs/1'",
     **dict.fromkeys("dataloader train_loader train_dataloader train_data".split(), "data, by position"),
+    **dict.fromkeys(
+        "eval_every val_check_interval eval_steps".split(), "nothing: validation=… is evaluated after each epoch"
+    ),
     **dict.fromkeys("val_loader valid_loader eval_dataset val_dataloaders".split(), "validation=…"),
     **dict.fromkeys("early_stopping_patience early_stopping_rounds".split(), "patience=…, with validation=…"),
     **dict.fromkeys("compile jit".split(), "not needed: recurrences are compiled; compiling(False) turns it off"),
