@@ -21,7 +21,8 @@ def close(value, expected, rtol):
     "compute",
     [lambda x, z: x * 1j, lambda x, z: ops.stack([x, z]), lambda x, z: x @ z, lambda x, z: ops.where(x > 0, x, z),
      lambda x, z: ops.exp(z), lambda x, z: ops.mean(z), lambda x, z: ops.mse(x, z), lambda x, z: x.astype("complex64"),
-     lambda x, z: ops.cross_entropy(x[None], [0], weight=z), lambda x, z: ops.astype(z, "float32")],
+     lambda x, z: ops.cross_entropy(x[None], [0], weight=z), lambda x, z: ops.astype(z, "float32"),
+     lambda x, z: ops.astype(z, "int64"), lambda x, z: x * np.clongdouble(1j)],
 )  # fmt: skip
 def test_complex_numbers_are_refused(compute):
     """Their imaginary parts would be lost, or a Tensor of them would get the gradient of real numbers."""

@@ -635,6 +635,19 @@ class Slotted:
         return self.calls
 
 
+class PrivateSlot(Counted):
+    """One slot, by a private name, of an object that has attributes of its own, too."""
+
+    __slots__ = "__calls"
+
+    def __init__(self):
+        self.__calls = 0
+
+    def next(self):
+        self.__calls += 1
+        return self.__calls
+
+
 def counting():
     global CALLS
     CALLS += 1
@@ -677,6 +690,7 @@ RANDOM = {
 }
 COUNTERS = {
     "a class": lambda: Counted().next, "slots": lambda: Slotted().next, "a module": of_module,
+    "a private slot": lambda: PrivateSlot().next,
     "functions of functions": lambda: calls_others, "recursion": lambda: partial(deep, 6),
     "a method of a list": lambda: [1.0, 2.0, 3.0, 4.0, 5.0].pop,
 }  # fmt: skip

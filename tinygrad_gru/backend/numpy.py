@@ -19,8 +19,9 @@ HostArray = np.ndarray
 #: The bytes of the widest vector register, and of a cache line.
 _ALIGNMENT = 64
 SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
+_COMPLEX = (np.complex64, np.complex128, np.clongdouble)
 #: Dtypes that no Tensor has: rules are right for real numbers.
-COMPLEX = frozenset({complex, np.complex64, np.complex128, np.dtype(np.complex64), np.dtype(np.complex128)})
+COMPLEX = frozenset({complex, *_COMPLEX, *map(np.dtype, _COMPLEX)})
 #: Elements from which on native code is worth it: fewer are added before a library is loaded.
 _LEAST_NATIVE = 32768
 #: For each row of the target, the sum of its values, which lie at `order[i]`, is added to it.

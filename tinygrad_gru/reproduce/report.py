@@ -88,12 +88,11 @@ def table(outcome: Outcome, task: str) -> list[str]:
 
 def _each_seed(outcome: Outcome, task: str) -> list[str]:
     """Lines with the metric of each run, by cell, in the order of the seeds."""
-    qualities = {cell: [result.quality for result in outcome.results[task, cell]] for cell in outcome.study.cells}
-    shown = {
-        cell: ["diverged" if math.isnan(value) else f"{value:.5g}" for value in found]
-        for cell, found in qualities.items()
-    }
-    return [f"- {name}: {', '.join(shown[cell])}" for cell, name in outcome.study.cells.items()]
+    lines = []
+    for cell, name in outcome.study.cells.items():
+        found = [result.quality for result in outcome.results[task, cell]]
+        lines.append(f"- {name}: {', '.join('diverged' if math.isnan(value) else f'{value:.5g}' for value in found)}")
+    return lines
 
 
 def _quality_or_diverged(outcome: Outcome, task: str, cell: str) -> str:

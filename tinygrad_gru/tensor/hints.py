@@ -78,7 +78,7 @@ TENSOR = {
     "one_hot": "ops.one_hot(t, classes)",
     "dropout": "ops.dropout(t, p), or nn.Dropout(p)",
     **dict.fromkeys("cross_entropy sparse_categorical_crossentropy".split(), "ops.cross_entropy(t, targets)"),
-    **{n: f"np.{n}(t), of values" for n in "nanmean nansum isfinite trunc fmod".split() if n != "isfinite"},
+    **{n: f"np.{n}(t), of values" for n in "nanmean nansum trunc fmod".split()},
     "isfinite": "ops.isfinite(t)",
     "isclose": "np.isclose(t, other)",
     "frac": "t % 1, of positive numbers",

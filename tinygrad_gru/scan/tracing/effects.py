@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from types import FunctionType, MethodType, ModuleType
+from types import FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -150,13 +150,10 @@ class _Snapshot:
         if type(one).__module__ == is_op.__module__:  # the definition of an op, which its first call completes
             return ()
         attributes, name = getattr(one, "__dict__", None), f"an attribute of a {type(one).__name__}"
-        if isinstance(attributes, dict):
-            return type(one), *self._of_dict(attributes, name)
-        if is_library(type(one).__module__):
-            return ()
-        slots = [name for cls in type(one).__mro__ for name in vars(cls).get("__slots__", ())]
-        content = self._track(name, partial(_read_slots, one, slots), partial(_write_attributes, one))
-        return type(one), *content.values()
+        content = list(self._of_dict(attributes, name)) if isinstance(attributes, dict) else []
+        if slots := _slots_of(type(one)):
+            content += self._track(name, partial(_read_slots, one, slots), partial(_write_attributes, one)).values()
+        return type(one), *content
 
     def _of_dict(self, one: dict, name: str) -> Iterable[Any]:
         def read() -> tuple[Any, dict]:
@@ -233,6 +230,12 @@ def _write_global(scope: dict, name: str, content: Any) -> None:
 def _read_class(cls: type) -> tuple[Any, dict]:
     content = {name: value for name, value in vars(cls).items() if not name.startswith("__")}
     return (list(content), _by_identity(content.values())[0]), content
+
+
+def _slots_of(cls: type) -> list[str]:
+    """The slots of a class and its bases but for those of libraries, by the names with which they are read."""
+    bases = [base for base in cls.__mro__ if not is_library(base.__module__)]
+    return [name for base in bases for name, slot in vars(base).items() if isinstance(slot, MemberDescriptorType)]
 
 
 def _read_slots(one: Any, slots: list[str]) -> tuple[Any, dict]:

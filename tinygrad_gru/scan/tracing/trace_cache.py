@@ -138,7 +138,7 @@ class TraceCache:
         return trace
 
     def _repeated(self, step: Callable, carry: Any, xs: Any, promised: bool = False) -> Trace:
-        """A new trace; one of which nothing is promised is compared with a second, if it is none that was before."""
+        """A new trace; of a step that promises nothing it must be the same when it is traced again (`Repetition`)."""
         trace = _new_trace(step, carry, xs)
         if not promised:
             code = getattr(users_function(step), "__code__", None)
