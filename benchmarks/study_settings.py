@@ -34,7 +34,10 @@ GRIDS = {
     "adding": ("200", {cell: [{"lr": rate} for rate in _RATES] for cell in CELLS}),
     "chung2014": (
         "nottingham",
-        {cell: [{"batch": 4, "epochs": 4, "lr": rate} for rate in (0.02, 0.04)] for cell in CELLS},
+        {
+            "rnn": [{"epochs": 100, "lr": rate} for rate in (0.005, 0.002, 0.001)],
+            **{cell: [{"epochs": 100, "lr": rate} for rate in (0.01, 0.02, 0.005)] for cell in ("gru", "lstm")},
+        },
     ),
 }
 

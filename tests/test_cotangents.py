@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import weakref
 
 import numpy as np
@@ -79,6 +81,28 @@ def test_an_array_that_nothing_else_refers_to_is_the_gradient_without_a_copy():
         assert (made[-1]() is x.grad.data) == is_own
         x.grad.data[0] = 9.0
     assert kept[0].tolist() == [2.0, 2.0]
+
+
+_IMPORTED_UNDER_A_DEBUGGER = """
+import sys
+
+def look(frame, event, argument):
+    frame.f_locals  # as a debugger does
+    return look
+
+sys.settrace(look)
+from tinygrad_gru import Tensor
+sys.settrace(None)
+a, b = Tensor([1.0, 1.0], requires_grad=True), Tensor([1.0, 1.0], requires_grad=True)
+(a + b).exp().sum().backward()
+a.grad.data[0] = 9.0
+print(b.grad.data[0] != 9.0)
+"""
+
+
+def test_a_debugger_that_looks_at_the_import_does_not_let_two_leaves_share_a_gradient():
+    code = [sys.executable, "-c", _IMPORTED_UNDER_A_DEBUGGER]
+    assert subprocess.run(code, capture_output=True, text=True, check=True).stdout == "True\n"
 
 
 def test_a_second_backward_does_not_write_into_the_first_gradient():

@@ -91,6 +91,4 @@ def summed_by_node(cotangents: Iterable[tuple[Any, Any]], create_graph: bool = F
 
 def own_copy(tensor_type: Any, cotangent: Any, create_graph: bool) -> Any:
     """A gradient in an array of its own: a rule may return one array for two inputs, and users write into gradients."""
-    if create_graph:
-        return tensor_type.from_node(copy_of(cotangent._data), cotangent.node)
-    return copy_of(cotangent)
+    return tensor_type.from_node(copy_of(cotangent._data), cotangent.node) if create_graph else copy_of(cotangent)

@@ -14,7 +14,7 @@ from operator import attrgetter
 from threading import Lock
 from typing import Any
 
-from .backend import astype, backend_of, is_floating, unshared, with_memory_report
+from .backend import astype, backend_of, is_floating, is_unshared, with_memory_report
 from .collector import young_generation
 from .completion import watched, with_completions
 from .contexts import enable_grad, recording
@@ -279,11 +279,12 @@ def _end_gradients(tensor_type: type[Variable], cotangents: Cotangents, wrt: fro
     """The gradients at the ends of the walk: leaves, and nodes older than `since`, whose hooks run elsewhere."""
     gradients: dict[Node, Any] = {}
     for node in [node for node in cotangents.sums if not wrt or node in wrt]:
+        is_own = node in cotangents.owned or is_unshared(cotangents.sums, node)
         cotangent = cotangents.sums.pop(node)
         if type(cotangent) is Sparse:
             cotangent = cotangent.dense()
-        elif node not in cotangents.owned:
-            cotangent = own_copy(tensor_type, cotangent, True) if cotangents.create_graph else unshared(cotangent)
+        elif not is_own:
+            cotangent = own_copy(tensor_type, cotangent, cotangents.create_graph)
         state = node.grad_state if node.number >= since else None
         if state is not None and (state.hooks or cotangent.dtype != state.dtype):
             cotangent = state.run_hooks(tensor_type, cotangent, cotangents.create_graph)

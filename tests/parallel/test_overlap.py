@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tinygrad_gru import nn, ops, optim
+from tinygrad_gru import nn, ops, optim, parallel
 from tinygrad_gru.parallel.buckets import GradientSum
 from tinygrad_gru.parallel.transport import Single
 
@@ -15,7 +15,13 @@ def small_buckets(monkeypatch):
 
 
 class Recorder(Single):
-    """A transport of one process that counts its sums."""
+    """A transport of one process that counts its sums, and notes what it has gathered last."""
+
+    begun = 0
+
+    def gather(self, values):
+        self.told = values
+        return super().gather(values)
 
     def sum(self, values, exact):
         self.begun += 1
@@ -25,11 +31,11 @@ class Recorder(Single):
 class Case:
     """Three layers, whose gradients are summed over the shards of one process."""
 
-    def __init__(self, shards=1):
+    def __init__(self, shards=1, overlap=True):
         self.layers = nn.Sequential(*(nn.Linear(2, 2, bias=False) for _ in range(3)))
         self.parameters, self.transport, self.shards = [*self.layers.parameters()], Recorder(), shards
         self.optimizer = optim.SGD(self.parameters, lr=0.1)
-        self.gradients = GradientSum(self.optimizer, self.transport, exact=True, overlap=True)
+        self.gradients = GradientSum(self.optimizer, self.transport, exact=True, overlap=overlap)
 
     def loss(self, x=1.0):
         return ops.tanh(self.layers(np.full((1, 2), x, "f"))).sum()
@@ -125,3 +131,14 @@ def test_a_step_that_is_given_up_has_sent_all_its_sums_before_the_next_one():
         with pytest.raises(OSError), case.gradients.sending():
             (case.loss() + y.sum()).backward()
         assert case.step(case.backward) == (3, 0) and case.transport.begun == before + 6
+
+
+@pytest.mark.parametrize("overlap", [True, False])
+def test_a_rank_that_gives_up_a_step_in_which_another_one_goes_on_is_named(overlap):
+    """Otherwise the gradients of its next step would be added to those of the other's."""
+    case, other = Case(overlap=overlap), Case(overlap=overlap)
+    other.gradients.begin(1)
+    other.step(other.backward)
+    case.transport.gather = lambda values: np.stack([values, other.transport.told])
+    with pytest.raises(parallel.ParallelError, match=r"rank 1 of 1 has begun 2 .* rank 0 1: one .* given up a step"):
+        case.step(case.backward)

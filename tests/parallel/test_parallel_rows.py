@@ -1,11 +1,14 @@
 """Each rank reads its own rows alone, with the results of one process."""
 
+import random
+
 import numpy as np
 import pytest
 from rank_results import on
 from support.ranks import needs_mpi
 
 from tinygrad_gru import nn, ops, optim, parallel
+from tinygrad_gru.parallel.global_random import random_states
 from tinygrad_gru.parallel.transport import Single
 from tinygrad_gru.train.batches import Passes
 from tinygrad_gru.train.sharded import ShardedTrainer
@@ -87,6 +90,21 @@ own = np.random.default_rng(0)
 def test_random_numbers_of_a_data_set_that_ranks_would_not_share_are_named(draw, words, when):
     with pytest.raises(parallel.ParallelError, match=f"Items, the data set of the DataLoader, {words}"):
         getattr(trainer(loader(draw=draw)), when)(*[{}] * (when == "check_ranks"))
+
+
+def test_what_the_first_rank_evaluates_moves_no_random_numbers_that_the_ranks_share():
+    """As a DataLoader for validation does, without shuffling, too: the one for training would have another order."""
+    torch = pytest.importorskip("torch")
+
+    def draw():
+        return [random.random(), np.random.random(), torch.rand(1).item()]
+
+    for ranks in (parallel.init(shards=4), parallel.Ranks(Second(), 4, exact=True)):
+        ranks.rank = 0
+        before = random_states()
+        ranks.of_first(draw)
+        assert random_states() == before
+    assert draw() != draw()
 
 
 def test_a_loader_whose_batches_depend_on_all_rows_is_read_as_a_whole():

@@ -8,8 +8,8 @@ import weakref
 import numpy as np
 import pytest
 
-from tinygrad_gru import Tensor, compiling, grad, native, no_grad, ops, scan
-from tinygrad_gru.backend import IDLE_POOL
+from tinygrad_gru import Tensor, compiling, grad, native, no_grad, op, ops, scan
+from tinygrad_gru.backend import IDLE_POOL, xp_of
 from tinygrad_gru.nn import GRU, LSTM
 from tinygrad_gru.scan.targets import source
 from tinygrad_gru.scan.targets.llvm import workspace
@@ -158,3 +158,22 @@ def test_gradients_of_joined_weights_are_arrays_of_their_own(target, monkeypatch
     arrays = [g.data for g in found]
     assert all(a.flags.writeable for a in arrays)
     assert not any(np.may_share_memory(a, b) for i, a in enumerate(arrays) for b in arrays[:i])
+
+
+@pytest.mark.parametrize("columns", [np.s_[:, ::2], np.s_[:, : WIDTH - 1 : -1]], ids=["every other", "reversed"])
+def test_columns_that_are_no_range_are_taken_from_the_whole_gradient(columns, monkeypatch, rng):
+    monkeypatch.setattr(source, "_LARGE", 0)
+
+    @op
+    def placed(w):
+        stacked = xp_of(w).stack([w, w * 0], axis=2).reshape(WIDTH, 2 * WIDTH)
+        return stacked if columns[1].step == 2 else xp_of(w).concatenate([w * 0, w[:, ::-1]], axis=1)
+
+    placed.vjp(w=lambda g: g[columns])
+    w, v = (Tensor(rng.standard_normal(shape), requires_grad=True) for shape in ((WIDTH, WIDTH), (2 * WIDTH, WIDTH)))
+    xs = Tensor(rng.standard_normal((LENGTH, BATCH, WIDTH)))
+    found = []
+    for mode in ("numpy", False):
+        last, _ = scan(lambda h, x: (ops.tanh(ops.tanh(h @ placed(w)) @ v + x), ()), xs[0] * 0.0, xs, compiled=mode)
+        found.append(grad(last.sum(), w).numpy())
+    np.testing.assert_allclose(*found, rtol=1e-12, atol=1e-14)

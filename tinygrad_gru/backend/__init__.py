@@ -8,7 +8,7 @@ index checks, random numbers.
 from __future__ import annotations
 
 from ..native.blas import dot_of_arrays, product
-from .arrays import as_array, as_dtype, astype, check_ids, copy_of, scatter_add, to_host, unshared, xp_of
+from .arrays import as_array, as_dtype, astype, check_ids, copy_of, is_unshared, scatter_add, to_host, xp_of
 from .base import Backend, BackendError
 from .cuda.device import PRELUDE, THREADS, Cuda, capturing, cuda_of, is_matrix, is_on_cuda, uses_graphs
 from .cuda.index_checks import immediate_checks
@@ -51,6 +51,7 @@ __all__ = [
     "is_half",
     "is_matrix",
     "is_on_cuda",
+    "is_unshared",
     "manual_seed",
     "memory_limit",
     "memory_report",
@@ -65,7 +66,6 @@ __all__ = [
     "tf32",
     "tf32_allowed",
     "to_host",
-    "unshared",
     "use",
     "uses_graphs",
     "xp_of",

@@ -70,23 +70,22 @@ def copy_of(array: Any) -> Any:
     return np.array(array) if type(array) is np.ndarray else backend_of(array).copy(array)
 
 
-def unshared(array: Any) -> Any:
-    """The array itself if only one variable of the caller refers to it, and none to its memory; else a copy."""
-    is_alone = type(array) is np.ndarray and array.base is None and _references(array) <= _OF_ONE_VARIABLE
-    return array if is_alone else copy_of(array)
+def is_unshared(arrays: dict[Any, Any], key: Any) -> bool:
+    """Whether nothing but this dictionary refers to its array at `key`, or to the memory of that.
+
+    No variable here holds the array: a debugger would hold it, too, while it looks at variables.
+    """
+    is_owner = type(arrays[key]) is np.ndarray and arrays[key].flags.owndata
+    return is_owner and sys.getrefcount(arrays[key]) <= _OF_ONE_ITEM
 
 
-def _references(array: np.ndarray) -> int:
-    return sys.getrefcount(array)
+def _of_one_item() -> int:
+    """The references to an array that only a dictionary refers to, counted as `is_unshared` does."""
+    arrays = {0: np.empty(0)}
+    return sys.getrefcount(arrays[0])
 
 
-def _of_one_variable() -> int:
-    """The references to an array of a variable whose value is passed on as `unshared` does: Pythons differ in it."""
-    array = np.empty(0)
-    return (lambda array: _references(array))(array)
-
-
-_OF_ONE_VARIABLE = _of_one_variable()
+_OF_ONE_ITEM = _of_one_item()
 
 
 def scatter_add(target: Any, index: Any, values: Any) -> None:

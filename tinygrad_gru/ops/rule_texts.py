@@ -48,7 +48,8 @@ class RuleTexts:
         call = (
             "…" if rule.__name__ == "<lambda>" else f"{rule.__name__}({', '.join(inspect.signature(rule).parameters)})"
         )
-        is_as_documented = is_library(op.__module__) and not op.redefined
+        is_given = not op.redefined or rule.__module__ == op.__module__  # else other rules: after tests, those of ours
+        is_as_documented = is_library(op.__module__) and is_given
         return (equation(op, name) if is_as_documented else "") or said or code or call
 
     def _code(self, rule: Callable) -> str:

@@ -143,6 +143,7 @@ class GradientSum:
         self._arranged: list[Any] = []  # what the buckets were made for
         self.pushed = 0
         self.shards: int | None = None  # of a loop over them that has begun
+        self.loops = 0  # that have begun
         self.is_reduced = False
         self._present: set[int] = set()
         self._lost = 0  # steps in which something was sent again
@@ -175,6 +176,7 @@ class GradientSum:
             bucket.clear()
         self.optimizer.zero_grad()
         self.pushed, self.shards, self.is_reduced, self._present = 0, shards, False, set()
+        self.loops += 1
 
     @contextmanager
     def sending(self, is_last: bool = True) -> Iterator[None]:
@@ -253,17 +255,17 @@ class GradientSum:
     def _of_any(self, own: np.ndarray) -> list[bool]:
         """Which of these flags any rank has. Raises ParallelError if the ranks differ."""
         setting, size = zlib.crc32(repr(self.optimizer).encode()), self.transport.size
-        everyone = self.transport.gather(np.array([*own, self.transport.begun, setting]))
-        begun, settings = (np.flatnonzero(column != column[0]).tolist() for column in everyone[:, -2:].T)
+        everyone = self.transport.gather(np.array([*own, self.loops, setting]))
+        loops, settings = (np.flatnonzero(column != column[0]).tolist() for column in everyone[:, -2:].T)
         if settings:
             raise ParallelError(
                 f"parallel: rank {settings[0]} of {size} has another learning rate, or another setting of its "
                 f"optimizer, than rank 0; this rank has {self.optimizer!r}"
             )
-        if begun:
+        if loops:
             raise ParallelError(
-                f"parallel: rank {begun[0]} of {size} has begun {everyone[begun[0], -2]:.0f} sums of gradients, and "
-                f"rank 0 {everyone[0, -2]:.0f}: one of them has given up a step in which others go on"
+                f"parallel: rank {loops[0]} of {size} has begun {everyone[loops[0], -2]:.0f} loops over its shards, "
+                f"and rank 0 {everyone[0, -2]:.0f}: one of them has given up a step in which others go on"
             )
         return everyone[:, :-2].max(axis=0).astype(bool).tolist()
 

@@ -83,7 +83,6 @@ class Mpi:
         self._answered: set[int] = set()
         self._calling = False
         self._kept: list[Any] = []  # messages on their way, which must not be freed
-        self.begun = 0
         self._half: deque[_Sum] = deque()  # sums of which the second exchange has not begun
         self._advanced = 0.0  # when it last looked
         self._under_way: dict[object, tuple] = {}  # operations: what MPI still writes and reads
@@ -108,7 +107,6 @@ class Mpi:
         return [row[:length].tobytes() for row, length in zip(self.gather(padded), lengths.tolist())]
 
     def sum(self, values: np.ndarray, exact: bool) -> Callable[[], np.ndarray]:
-        self.begun += 1
         self._under_way = {key: kept for key, kept in self._under_way.items() if not self._test(kept[0])}
         if not exact and self.size not in _DIRECT:
             received = np.empty_like(values)

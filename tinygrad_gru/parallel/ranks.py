@@ -17,6 +17,7 @@ from ..hints import missing_attribute
 from ..optim import Optimizer
 from .buckets import GradientSum
 from .checks import checksum, versions
+from .global_random import random_states_kept
 from .hints import RANKS
 from .mpi import Mpi, launched, listed
 from .transport import ParallelError, Single, Transport, gather_states
@@ -133,10 +134,17 @@ class Ranks:
         return float(everyone[0, 0]), everyone[:, 1:].max(axis=0).astype(int).tolist()
 
     def of_first(self, function: Callable[[], Any]) -> Any:
-        """What a function returns, a tree of host arrays and JSON values: rank 0 calls it, and tells the others."""
-        if self.size == 1:
+        """What a function returns, a tree of host arrays and JSON values: rank 0 calls it, and tells the others.
+
+        Random numbers that it draws of generators that all of a process shares, as PyTorch's DataLoader does, are drawn
+        again afterwards, with shards also in one process: so the ranks go on with the same.
+        """
+        if self is ALONE:
             return function()
-        return self.gather({"value": function()} if self.rank == 0 else {})[0]["value"]
+        with random_states_kept():
+            if self.size == 1:
+                return function()
+            return self.gather({"value": function()} if self.rank == 0 else {})[0]["value"]
 
     def first_alone(self, function: Callable[[], Result]) -> Result:
         """What a function returns: rank 0 calls it, and when it has ended the others, which find the files it has left.

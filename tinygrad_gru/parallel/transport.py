@@ -32,7 +32,6 @@ class Transport(Protocol):
     size: int
     hosts: int  # how many machines these are
     timeout: float  # seconds that a wait for another rank may take
-    begun: int  # the number of sums
 
     def gather(self, values: np.ndarray) -> np.ndarray:
         """The vectors (n,) of all ranks: (size, n)."""
@@ -60,7 +59,7 @@ class Transport(Protocol):
 class Single:
     """The transport of a single process: what it sends is what it gets."""
 
-    name, about, rank, size, hosts, timeout, begun = "one process", "", 0, 1, 1, 0.0, 0
+    name, about, rank, size, hosts, timeout = "one process", "", 0, 1, 1, 0.0
 
     def gather(self, values: np.ndarray) -> np.ndarray:
         return values[None]

@@ -59,7 +59,8 @@ class Remark(NamedTuple):
 
 
 def log_compilation(step: Callable | None, seconds: float, target: str) -> None:
-    """Say in the log of `tinygrad_gru.scan` how long a step took to compile, and how to wait less.
+    """Say in the log of `tinygrad_gru.scan` how long a step took to compile, and how to wait less: once of a step, not
+    again for arrays of other shapes.
 
     It is a record of level WARNING, which Python shows where no log is set up, and no warning: a program whose warnings
     are errors runs on a slow machine as on a fast one.
@@ -68,6 +69,12 @@ def log_compilation(step: Callable | None, seconds: float, target: str) -> None:
     """
     import logging  # here, for it would take 3 ms of every process's start
 
+    if step is not None:
+        registry = getattr(users_function(step), "__globals__", {}).setdefault("__warningregistry__", {})
+        key = (__name__, *_defined(step))
+        if key in registry:
+            return
+        registry[key] = True
     text = f"compiling {'a step' if step is None else _words(step)} took {seconds:.1f} s, by the target {target}. "
     if target.startswith("llvm"):
         problem = cache.problem()

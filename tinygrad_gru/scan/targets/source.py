@@ -225,9 +225,10 @@ class TimeSums:
         for position, value in enumerate(self.totals):
             shape, dtype = self.shape_and_dtype(position)
             if self.contraction(value) == "product" and math.prod(shape) * dtype.itemsize > _LARGE:
-                indices = [index for total, index in self.shares if total == position]
-                if all(index and len(index) == 2 and index[0] == slice(0, shape[0], 1) for index in indices):
-                    found[position] = sorted({(index[1].start, index[1].stop) for index in indices if index})
+                indices = [index or (...,) for total, index in self.shares if total == position]
+                ranges = [(index[-1].start, index[-1].stop) for index in indices if type(index[-1]) is slice]
+                if indices == [(slice(0, shape[0], 1), slice(begin, end, 1)) for begin, end in ranges]:
+                    found[position] = sorted(set(ranges))
         return found
 
     def shape_and_dtype(self, position: int) -> tuple[tuple[int, ...], Any]:

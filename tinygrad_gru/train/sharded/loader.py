@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import sys
 import zlib
 from collections import deque
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...parallel import ParallelError
+from ...parallel.global_random import random_states
 from ..batches import Passes, Source
 from .cut import Cuttable
 
@@ -122,9 +122,9 @@ class _Items:
         return Cuttable(self.collate(items)).checksum()
 
     def _read(self, indices: Sequence[Any]) -> list[Any]:
-        several, before = getattr(self.dataset, "__getitems__", None), _random_states()
+        several, before = getattr(self.dataset, "__getitems__", None), random_states()
         items = several(indices) if several else [self.dataset[index] for index in indices]
-        for (name, state), then in zip(_random_states().items(), before.values()):
+        for (name, state), then in zip(random_states().items(), before.values()):
             if state != then:
                 raise self._error(f"draws random numbers from {name} while its items are read")
         return items
@@ -136,13 +136,3 @@ class _Items:
             "np.random.default_rng((seed, index)); or give an object whose __iter__ returns iter(loader): of that "
             "every rank reads the whole batches"
         )
-
-
-def _random_states() -> dict[str, Any]:
-    torch: Any = sys.modules["torch"]
-    name, keys, *rest = np.random.get_state(legacy=True)
-    return {
-        "Python's random": random.getstate(),
-        "numpy.random": (name, np.asarray(keys).tobytes(), *rest),
-        "torch": torch.get_rng_state().numpy().tobytes(),
-    }
