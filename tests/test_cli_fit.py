@@ -76,7 +76,10 @@ def test_a_class(csv_file, tmp_path, capsys):
         (["--target", "load", "--features", "town"], "error: no column 'town'"),
         (["--target", "load", "--window", "100"], "error: window: a part of 30 rows"),
         (["--target", "load", "--delimiter", ","], "error: no column 'load'"),
-        (["--target", "load", "--decimal", ","], "are numbers with decimal='.', thousands=',': give these (--decimal)"),
+        (
+            ["--target", "load", "--decimal", ","],
+            "are numbers with decimal='.', thousands=',': give these (--decimal, --thousands)",
+        ),
     ],
 )
 def test_bad_input_is_explained(csv_file, tmp_path, monkeypatch, capsys, arguments, message):
@@ -108,6 +111,7 @@ CLASSES = [str(k // 5 % 2) for k in range(120)]
     [
         (rows(["x", *NUMBERS], ["kind", "", *"ab" * 60]), ["--fill", "interpolate"], "(category) there is nothing"),
         (rows(["x", *NUMBERS[:3]]), [], "3 rows are too few to split into training, validation and test"),
+        ("x\n1.234,5\n-\n-9\n", [*"--decimal , --thousands . --missing - --missing -9".split()], "3 rows are too few"),
         (rows(["x", *NUMBERS], ["kind", *["a"] * 120]), ["--target", "kind"], "'kind' is 'a' in all rows for training"),
         (rows(["x", *NUMBERS], ["kind", *"ab" * 60]).partition("\n")[2], [], "(--header yes or no)"),
         (rows(["x", *NUMBERS[:50], "", *NUMBERS[51:]], ["k", *CLASSES]), [], "or 'interpolate'; --fill), or leave"),

@@ -153,14 +153,15 @@ def test_a_slow_compilation_is_logged_once(monkeypatch, caplog):
         h, c = carry
         return (h * scale + c, c + x), h * x
 
-    def losses():
-        (h, c), ys = scan(scaled, (Tensor(np.zeros(2)), Tensor(np.zeros(2))), Tensor(np.ones((3, 2))))
+    def losses(*rows):
+        (h, c), ys = scan(scaled, (Tensor(np.zeros((*rows, 2))),) * 2, Tensor(np.ones((3, *rows, 2))))
         return h.sum(), c.sum() + (ys * ys).sum(), ys.sum()
 
     losses()[0].backward()
     assert not caplog.records
-    for i in (1, 2):  # programs for other cotangents
-        losses()[i].backward()
+    for rows in ((), (4,)):  # arrays of other shapes are compiled anew
+        for i in (1, 2, 0):  # programs for other cotangents
+            losses(*rows)[i].backward()
     (record,) = caplog.records
     assert (record.name, record.levelname) == ("tinygrad_gru.scan", "WARNING")
     assert f"compiling the step `{scaled.__qualname__.replace('.<locals>', '')}` ({__file__}:" in record.message

@@ -39,7 +39,14 @@ from .arguments import (
     set_shards,
 )
 
-_FORMAT = {"delimiter": None, "decimal": ".", "header": None, "encoding": "utf-8"}
+_FORMAT: dict[str, Any] = {
+    "delimiter": None,
+    "decimal": ".",
+    "thousands": "",
+    "missing": [],
+    "header": None,
+    "encoding": "utf-8",
+}
 MODEL, PREDICTIONS, PICTURE = "model.safetensors", "predictions.csv", "fit.png"
 
 
@@ -91,6 +98,11 @@ def add_to(commands: Any) -> None:
 def _add_format(command: argparse.ArgumentParser) -> None:
     command.add_argument("--delimiter", type=delimiter, help="between fields: a character, or tab (default: found)")
     command.add_argument("--decimal", metavar="SIGN", help="the decimal sign (default: %(default)s)")
+    command.add_argument("--thousands", metavar="SIGN", help="between thousands: . in 1.234,5 (default: none)")
+    command.add_argument(
+        "--missing", metavar="TEXT", action="append",
+        help="what stands for a missing value, besides nothing, NA, NaN, NULL and None; may be given again",
+    )  # fmt: skip
     command.add_argument(
         "--header", choices=("yes", "no"), help="whether the first row has names, else 'column 0' … (default: found)"
     )

@@ -44,8 +44,8 @@ def scan(
     length    T, required where xs is None
     reverse   run from the last x to the first; each y is stacked at the position of its x
     compiled  False is eager mode: every op of every step is executed and recorded. In compiled mode, the default, the
-              step is traced and compiled: it runs on traced arrays without values, twice if it is new, to see whether
-              it does the same again, and never for its values; a print in it prints once.
+              step is traced and compiled: it runs on traced arrays without values, twice if it is new or makes
+              arrays, to see whether it does the same again, and never for its values; a print in it prints once.
               A step that cannot be compiled, or that has side effects, runs eagerly; the effects of its trace are
               undone, except for prints, and a NotCompiledWarning says so, once, with the line and the reason. With True
               such a step is a NotCompiledError. It is compiled to machine code where llvmlite is installed (the extra

@@ -46,9 +46,8 @@ class Remark(NamedTuple):
         text = f"{_words(step)} runs eagerly, every op at every step: {reason}"
         text += f" ({source_line(*place)})" if place is not None else ""
         text += f". Instead: {reason.advice}" if reason.advice else ""
-        registry = getattr(function, "__globals__", {}).setdefault("__warningregistry__", {})
         is_ours = place is None and is_library(getattr(function, "__module__", None))
-        return cls(text, place or defined, registry, is_ours)
+        return cls(text, place or defined, _registry(step), is_ours)
 
     def warn(self) -> None:
         """Give a NotCompiledWarning; Python shows equal ones once."""
@@ -59,7 +58,8 @@ class Remark(NamedTuple):
 
 
 def log_compilation(step: Callable | None, seconds: float, target: str) -> None:
-    """Say in the log of `tinygrad_gru.scan` how long a step took to compile, and how to wait less.
+    """Say in the log of `tinygrad_gru.scan` how long a step took to compile, and how to wait less: once of a step, not
+    again for arrays of other shapes.
 
     It is a record of level WARNING, which Python shows where no log is set up, and no warning: a program whose warnings
     are errors runs on a slow machine as on a fast one.
@@ -68,6 +68,11 @@ def log_compilation(step: Callable | None, seconds: float, target: str) -> None:
     """
     import logging  # here, for it would take 3 ms of every process's start
 
+    if step is not None:
+        registry, key = _registry(step), (__name__, *_defined(step))
+        if key in registry:
+            return
+        registry[key] = True
     text = f"compiling {'a step' if step is None else _words(step)} took {seconds:.1f} s, by the target {target}. "
     if target.startswith("llvm"):
         problem = cache.problem()
@@ -89,6 +94,11 @@ def _defined(step: Callable) -> tuple[str, int]:
     """The file and line in which the function that a user wrote begins."""
     code = getattr(users_function(step), "__code__", None)
     return ("<step>", 1) if code is None else (code.co_filename, first_line(code))
+
+
+def _registry(step: Callable) -> dict:
+    """Where Python notes which warnings the module of a step has given."""
+    return getattr(users_function(step), "__globals__", {}).setdefault("__warningregistry__", {})
 
 
 def _place(reason: Untraceable) -> tuple[str, int] | None:

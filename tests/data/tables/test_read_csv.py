@@ -71,6 +71,16 @@ def test_numbers_in_another_format_are_no_categories(text, words):
     assert read(text, types={"b": "category"})["b"].dtype.kind == "U"
 
 
+def test_one_text_among_numbers_in_another_format_makes_no_categories():
+    text = "a;b\nx;-\ny;1.234,5\nz;7\nw;2.000,25\n"
+    with pytest.raises(ValueError, match=r"line 2, .* 3 of 4 values are numbers with decimal=',', thousands='\.'"):
+        read(text)
+    with pytest.raises(ValueError, match=r"'-' is no number, but 3 of 4 .* missing=\['-'\] \(--missing\)"):
+        read(text, decimal=",", thousands=".")
+    assert read(text, decimal=",", thousands=".", missing="-")["b"].tolist()[1:] == [1234.5, 7, 2000.25]
+    assert read("a;b\nx;3,5\ny;left\n")["b"].tolist() == ["3,5", "left"]
+
+
 def test_a_text_among_numbers_is_an_error_that_names_the_line():
     with pytest.raises(
         ValueError, match=r"^the CSV text, line 4, column 'b': 'n.a.' is no number, but 3 of 4 .* missing=\['n.a.'\]"

@@ -107,7 +107,7 @@ def is_value(text: str, form: NumberFormat) -> bool:
 
 
 def _kind_of(fields: Sequence[str], present: list[str], absent: frozenset[str], form: NumberFormat) -> str:
-    """The kind that all present fields have. Raises FieldError if most are numbers, or all in another format."""
+    """The kind that all present fields have. Raises FieldError if most are numbers, maybe in another format."""
     numbers = len(present) if form.parse_all(present) is not None else sum(map(form.is_number, present))
     if numbers == len(present):
         is_id = _are_integers(present, None) and not _are_integers(
@@ -119,20 +119,22 @@ def _kind_of(fields: Sequence[str], present: list[str], absent: frozenset[str], 
     if all(map(_ISO_DATE.fullmatch, present)):
         return "date"
     row = next(k for k, field in enumerate(fields) if field not in absent and not form.is_number(field))
-    fits = [pair for pair in _OTHER_FORMATS if all(map(NumberFormat(*pair).is_number, present))]
-    if fits:
+    shown = f"{fields[row]!r:.80}"
+    counts = {pair: sum(map(NumberFormat(*pair).is_number, present)) for pair in _OTHER_FORMATS}
+    most = max(counts.values())
+    if most == len(present) or 2 * most > len(present) >= 2 * numbers:
+        fits = [pair for pair, count in counts.items() if count == most]
         used = [pair for pair in fits if any(pair[1] in text for text in present)] or fits[:1]
         ways = ", or with ".join(f"decimal={decimal!r}, thousands={thousands!r}" for decimal, thousands in used)
+        which = f"{shown} and the others" if most == len(present) else f"{most} of {len(present)} values"
         raise FieldError(
-            row,
-            f"{fields[row]!r:.80} and the others are numbers with {ways}: "
-            'give these (--decimal), or the type "category"',
+            row, f'{which} are numbers with {ways}: give these (--decimal, --thousands), or the type "category"'
         )
     if 2 * numbers > len(present):
         raise FieldError(
             row,
-            f"{fields[row]!r:.80} is no number, but {numbers} of {len(present)} values are: if it stands for a missing "
-            f'value, give missing=[{fields[row]!r:.80}]; if these are names, the type "category"',
+            f"{shown} is no number, but {numbers} of {len(present)} values are: if it stands for a missing value, give "
+            f'missing=[{shown}] (--missing); if these are names, the type "category"',
         )
     return "category"
 
