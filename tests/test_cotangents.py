@@ -87,7 +87,8 @@ _IMPORTED_UNDER_A_DEBUGGER = """
 import sys
 
 def look(frame, event, argument):
-    frame.f_locals  # as a debugger does
+    if frame.f_code.co_name != "<module>":
+        frame.f_locals  # as a debugger does
     return look
 
 sys.settrace(look)
