@@ -39,7 +39,14 @@ from .arguments import (
     set_shards,
 )
 
-_FORMAT = {"delimiter": None, "decimal": ".", "thousands": "", "missing": [], "header": None, "encoding": "utf-8"}
+_FORMAT: dict[str, Any] = {
+    "delimiter": None,
+    "decimal": ".",
+    "thousands": "",
+    "missing": [],
+    "header": None,
+    "encoding": "utf-8",
+}
 MODEL, PREDICTIONS, PICTURE = "model.safetensors", "predictions.csv", "fit.png"
 
 
