@@ -31,7 +31,7 @@ def regression(rows=13, seed=0):
     return x, x[:, :1] ** 2
 
 
-def own_loop(exact=True, steps=40, dropout=0.3, result=digest, overlap=None):
+def own_loop(exact=True, steps=20, dropout=0.3, result=digest, overlap=None):
     """Two lines in a loop of one's own, with dropout, clipping, a schedule, and rows that do not divide."""
     ranks = parallel.init(shards=4, exact=exact, overlap=overlap)
     manual_seed(0)

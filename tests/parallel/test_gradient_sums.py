@@ -23,7 +23,7 @@ def test_a_loop_of_ones_own_gives_the_same_weights_on_any_number_of_ranks(ranks)
 @needs_mpi
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_inexact_sums_are_equal_to_rounding(ranks):
-    """After 40 steps the weights, of which the largest are about 1, differ by 1e-5 at most."""
+    """After 20 steps the weights, of which the largest are about 1, differ by 1e-5 at most."""
     for weights, expected in zip(on(ranks)["inexact_loop"], on(1)["inexact_loop"]):
         assert np.allclose(weights, expected, rtol=0, atol=1e-5)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import rank_jobs as jobs
 from rank_results import JOBS, OF_FIT, on, stream_folder
-from support.ranks import needs_mpi, run
+from support.ranks import needs_mpi, results, run
 
 from tinygrad_gru import Tensor, data, manual_seed, nn, ops, optim, parallel, train
 from tinygrad_gru.parallel.transport import Single
@@ -16,10 +16,14 @@ from tinygrad_gru.train.sharded.cut import Cuttable
 
 
 @needs_mpi
-@pytest.mark.parametrize("ranks", [2, 4])
-@pytest.mark.parametrize("name", OF_FIT)
+@pytest.mark.parametrize("ranks, name", [(ranks, name) for ranks, names in OF_FIT.items() for name in names])
 def test_fit_is_the_same_on_any_number_of_ranks(ranks, name):
     assert on(ranks)[name] == on(1)[name]
+
+
+@needs_mpi
+def test_fit_of_one_process_by_mpi_is_the_same():
+    assert results(1, JOBS, "fit_stops") == {"fit_stops": on(1)["fit_stops"]}
 
 
 def test_a_job_that_stops_early_has_stopped():

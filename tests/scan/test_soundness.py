@@ -596,6 +596,12 @@ def test_beside_a_float64_scalar_is_computed_in_float64_as_by_numpy(mode):
     _, ys = scan(lambda h, x: (h, x - limit), Tensor(x[0]), difference, compiled=mode)
     np.testing.assert_array_equal(ys.numpy(), (x - limit).astype("float32"))
     np.testing.assert_array_equal(grad(ys.sum(), difference).numpy(), np.ones((2, 3), "float32"))
+    half, large = np.full((2, 3), 0.001, np.float16), np.float64(1e5)  # which is none of float16
+    _, (product, quotient) = scan(
+        lambda h, x: (h, (x * large, x * 50 / large)), Tensor(half[0]), Tensor(half), compiled=mode
+    )
+    np.testing.assert_array_equal(product.numpy(), (half * large).astype("float16"))
+    np.testing.assert_array_equal(quotient.numpy(), (half * 50 / large).astype("float16"))
 
 
 @pytest.mark.filterwarnings("ignore::tinygrad_gru.scan.NotCompiledWarning")

@@ -211,6 +211,8 @@ def init(
     if not timeout > 0:
         raise ValueError(f"timeout: expected a number of seconds above 0, got {timeout!r}")
     transport: Transport = Mpi(timeout) if engine == "mpi" or launched() is not None else Single()
+    if transport.size == 1:
+        transport = Single()
     try:
         ranks = Ranks(transport, shards, exact, overlap)
     except (ParallelError, ValueError) as error:

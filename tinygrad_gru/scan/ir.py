@@ -190,6 +190,14 @@ def dtype_of(op: str, operands: Sequence[Value]) -> Any:
     return getattr(np, op)(*(np.empty(0, x) if isinstance(x, np.dtype) else x for x in types)).dtype
 
 
+def fits(x: np.float64, dtype: Any) -> bool:
+    """Whether a number is in the range of a floating-point dtype, so that it is rounded there and not lost."""
+    if dtype is None or not is_floating(dtype):
+        return True
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        return bool(abs(float(x.astype(dtype)) - x) <= 0.01 * abs(x))
+
+
 class LinearPart(NamedTuple):
     """Parts of the carry that are linear and diagonal in themselves: their next value is a ⊙ carry + b.
 

@@ -18,7 +18,7 @@ from ...backend import Backend, bfloat16, is_floating
 from ...backend.duck_array import COMPARISONS, DuckArray, DuckNamespace
 from ...backend.indexing import index_parts, is_mask
 from ...tape import inspector
-from ..ir import Graph, Value, broadcast_shape, dtype_of
+from ..ir import Graph, Value, broadcast_shape, dtype_of, fits
 from .einsum import contraction
 from .indexing import IndexCheck, Selection, has_arrays, selection
 
@@ -102,7 +102,8 @@ class _Namespace(DuckNamespace):
 
     def elementwise(self, function: str, *operands: Any) -> TracedArray:
         graph, values = self._values(*operands)
-        if function in _EXACT and np.float64 in map(type, operands):
+        wide = [x for x in operands if type(x) is np.float64]
+        if wide and (function in _EXACT or not all(fits(x, value.dtype) for x in wide for value in values)):
             arrays = [value if value.op == "scalar" else TracedArray(graph, value) for value in values]
             values = [x if isinstance(x, Value) else self.astype(x, np.float64).value for x in arrays]
         shape = broadcast_shape(values)
