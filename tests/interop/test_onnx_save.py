@@ -9,7 +9,7 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 from onnx_graphs import in_onnxruntime, recurrent  # noqa: E402
 
-from tinygrad_gru import Tensor, no_grad, ops  # noqa: E402
+from tinygrad_gru import Tensor, interop, no_grad, ops  # noqa: E402
 from tinygrad_gru.interop import InteropError  # noqa: E402
 from tinygrad_gru.interop.onnx import load, save  # noqa: E402
 from tinygrad_gru.nn import (  # noqa: E402
@@ -557,3 +557,8 @@ def test_settings_that_onnx_would_round_are_exported_as_a_scan(tmp_path):
         save(layer, tmp_path / "x.onnx", x)
         assert op_type in op_types(onnx.load(tmp_path / "x.onnx"))
         np.testing.assert_allclose(load(tmp_path / "x.onnx")(x)[0].numpy(), layer(x)[0].numpy(), rtol=0, atol=1e-13)
+
+
+def test_the_word_of_torch_is_answered():
+    with pytest.raises(AttributeError, match=r"no attribute 'export'; here it is onnx\.save\(module, path, "):
+        interop.onnx.export  # noqa: B018

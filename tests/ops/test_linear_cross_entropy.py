@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from support.tensors import constant, leaf
 
-from tinygrad_gru import grad, native, ops
+from tinygrad_gru import grad, native, nn, ops
 from tinygrad_gru.ops.loss import likelihood
 from tinygrad_gru.ops.loss import output_layer as blocks
 
@@ -93,7 +93,11 @@ def test_linear_cross_entropy_with_logits_of_minus_infinity(in_small_blocks):
 def test_linear_cross_entropy_of_wrong_shapes_or_ids_says_so(in_small_blocks):
     x, weight = leaf(np.ones((2, 3))), leaf(np.ones((3, 4)))
     with pytest.raises(ValueError, match="do not match"):
+        ops.linear_cross_entropy(x, weight[:2], [0, 1])
+    with pytest.raises(ValueError, match=r"linear_weight is \(in, C\), got \(4, 3\) for x \(2, 3\): .*give weight.mT"):
         ops.linear_cross_entropy(x, weight.mT, [0, 1])
+    with pytest.raises(TypeError, match=r"got Linear: that of a Linear is layer\.W"):
+        ops.linear_cross_entropy(x, nn.Linear(3, 4), [0, 1])
     with pytest.raises(ValueError, match="linear_cross_entropy: scores of shape"):
         ops.linear_cross_entropy(x, weight, [0, 1, 2])
     with pytest.raises(IndexError, match="targets"):

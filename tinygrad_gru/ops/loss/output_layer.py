@@ -46,6 +46,16 @@ def linear_cross_entropy(
     """
     settings = {"weight": weight, "ignore_index": ignore_index, "reduction": reduction}
     arrays = [unwrap(array) for array in (x, linear_weight, linear_bias, targets)]
+    if not hasattr(arrays[1], "shape"):
+        raise TypeError(
+            f"linear_weight must be an array (in, C), got {type(linear_weight).__name__}: that of a Linear is layer.W, "
+            "of a TiedLinear embedding.W.mT"
+        )
+    if arrays[1].ndim == 2 and arrays[1].shape[0] != x.shape[-1] == arrays[1].shape[1]:
+        raise ValueError(
+            f"linear_weight is (in, C), got {tuple(arrays[1].shape)} for x {tuple(x.shape)}: for an Embedding's weight "
+            "or PyTorch's, (C, in), give weight.mT"
+        )
     if label_smoothing or not _are_blocks(*arrays):
         logits = linear(x, linear_weight, linear_bias)
         return cross_entropy(logits, targets, label_smoothing=label_smoothing, **settings)
