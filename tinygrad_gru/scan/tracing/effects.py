@@ -165,7 +165,8 @@ class _Snapshot:
         if is_op(one):
             return
         yield from (*(one.__defaults__ or ()), *(one.__kwdefaults__ or {}).values(), vars(one))
-        scope, names = one.__globals__, names_in(one.__code__)
+        # Not the names that pytest, which rewrites assertions, reads: "@pytest_ar" leads to all of its state.
+        scope, names = one.__globals__, set(filter(str.isidentifier, names_in(one.__code__)))
         found = [
             self._track(f"the variable {name!r}", partial(_read_cell, cell), partial(_write_cell, cell))
             for name, cell in zip(one.__code__.co_freevars, one.__closure__ or ())
