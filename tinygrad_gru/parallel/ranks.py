@@ -168,8 +168,8 @@ class Ranks:
             if others:
                 first = everyone[others[0]].get(name)
                 raise ParallelError(
-                    f"parallel: {listed(others)} of {self.size} {'has' if len(others) == 1 else 'have'} "
-                    f"another {name} than rank 0: {first!r:.300}, and there {everyone[0][name]!r:.300}"
+                    f"parallel: {listed(others)} of {self.size} {'differs' if len(others) == 1 else 'differ'} from "
+                    f"rank 0 in {name}: {first!r:.300}, on rank 0 {everyone[0][name]!r:.300}"
                 )
 
 

@@ -151,7 +151,7 @@ class ShardedTrainer(Trainer):
     def collect(self) -> None:
         """Collect what `state_dict` needs of other ranks. Raises ParallelError if weights or data differ by now."""
         if self.ranks.size > 1:
-            facts = {f"checksum of its weights after step {self.steps} (buffers included)": self._checksum()}
+            facts = {f"weights after step {self.steps} (their checksum, buffers included)": self._checksum()}
             if reads_rows(self.source):  # each has read other rows, which say nothing about those of the others
                 facts[f"data after step {self.steps}"] = parallel.source_checksum(self.source)
             self.ranks.check(facts)
