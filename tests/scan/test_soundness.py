@@ -6,6 +6,7 @@ The expected values are closed forms, or PyTorch's.
 from __future__ import annotations
 
 import importlib.util
+import logging
 import random
 import types
 from contextlib import nullcontext
@@ -770,6 +771,13 @@ def test_a_question_that_only_values_answer_is_no_answer_that_is_caught(step):
     np.testing.assert_array_equal(scan(step, h, x)[1].numpy(), expected)
     with pytest.raises(NotCompiledError):
         scan(step, h, x, compiled=True)
+
+
+def test_a_step_that_logs_is_compiled():
+    """A logger keeps the levels that it was asked for, which is no effect."""
+    log = logging.getLogger("a logger that is asked for the first time")
+    last, _ = scan(lambda h, u: log.debug("step") or h + u, Tensor(np.ones(())), Tensor(np.ones(3)), compiled=True)
+    assert last.item() == 4
 
 
 def test_a_sum_of_many_elements_is_compiled():

@@ -147,7 +147,8 @@ class _Snapshot:
         owner = getattr(one, "__self__", None)
         if owner is not None:  # a method in C, such as `generator.random` and `items.pop`
             return (owner,)
-        if type(one).__module__ == is_op.__module__:  # the definition of an op, which its first call completes
+        # The definition of an op, which its first call completes; a logger, which notes the levels that it was asked for.
+        if type(one).__module__ in (is_op.__module__, "logging"):
             return ()
         attributes, name = getattr(one, "__dict__", None), f"an attribute of a {type(one).__name__}"
         content = list(self._of_dict(attributes, name)) if isinstance(attributes, dict) else []
