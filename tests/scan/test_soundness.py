@@ -773,8 +773,25 @@ def test_a_question_that_only_values_answer_is_no_answer_that_is_caught(step):
         scan(step, h, x, compiled=True)
 
 
+def test_a_large_array_that_a_step_writes_into_is_another_at_every_step():
+    """No copy is made of it: while the step is traced it is read-only, and so is the array that it is a view of."""
+    found = []
+    for mode in (False, None):
+        table = np.zeros((2, 500))
+        counts = table.reshape(1000)
+
+        def step(h, u, counts=counts, table=table):
+            counts[...] += 1
+            return h * 0.5 + u * counts / len(table), ()
+
+        last, _ = scan(step, Tensor(np.zeros(1000)), Tensor(np.ones((3, 1000))), compiled=mode)
+        found.append(last.numpy())
+        assert counts.flags.writeable and table.flags.writeable and (table == 3).all()
+    np.testing.assert_array_equal(*found)
+
+
 def test_a_step_that_logs_is_compiled():
-    """A logger keeps the levels that it was asked for, which is no effect."""
+    """A logger notes for which levels it was asked, which is no effect."""
     log = logging.getLogger("a logger that is asked for the first time")
     last, _ = scan(lambda h, u: log.debug("step") or h + u, Tensor(np.ones(())), Tensor(np.ones(3)), compiled=True)
     assert last.item() == 4

@@ -3,8 +3,9 @@
 A step is traced by running it once on traced arrays. Where it counts its calls, appends to a list or draws
 from a generator of its own, it may do something else at every step: then its effects are undone, and the step runs
 eagerly. Tracked are the closure of the step, the globals that it and the functions it calls name, its object, and their
-contents to a small depth; not files, nor what it prints. While other threads run nothing is restored, for the change
-could be theirs. What is not tracked is found by `repeated`, if it changes what the step computes.
+contents to a small depth; not files, nor what it prints. Large arrays are read-only meanwhile, so that a write into one
+is an error. While other threads run nothing is restored, nor read-only, for the change could be theirs. What is not
+tracked is found by `repeated`, if it changes what the step computes.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ def rollback(step: Callable) -> Iterator[Callable[[], None]]:
         clean = True
 
     try:
-        yield check
+        with _read_only(before.large if threading.active_count() == 1 else ()):
+            yield check
     finally:
         if not clean:
             if threading.active_count() == 1:
@@ -62,6 +64,23 @@ def rollback(step: Callable) -> Iterator[Callable[[], None]]:
                     location.write(location.content)
             if random_state() != random_before:
                 set_random_state(random_before)
+
+
+@contextmanager
+def _read_only(arrays: Iterable[np.ndarray]) -> Iterator[None]:
+    """Let writes into these arrays be errors in the block, which turn into Untraceable."""
+    locked = [array for array in arrays if array.flags.writeable and _is_writeable(array.base)]
+    try:
+        for array in locked:
+            array.flags.writeable = False
+        yield
+    finally:
+        for array in sorted(locked, key=lambda array: array.base is not None):  # views after what they are views of
+            array.flags.writeable = True
+
+
+def _is_writeable(base: Any) -> bool:
+    return not isinstance(base, np.ndarray) or base.flags.writeable
 
 
 class _Location(NamedTuple):
@@ -81,10 +100,11 @@ class _Location(NamedTuple):
 
 
 class _Snapshot:
-    """The locations that a step can write, and their contents."""
+    """The locations that a step can write, and their contents; and large arrays, of which no copy is made."""
 
     def __init__(self, step: Callable):
         self.locations: list[_Location] = []
+        self.large: list[np.ndarray] = []
         self._seen: dict[int, Any] = {}  # keeps them alive, so that no new object gets the identity of one of them
         level: list[Any] = [step]
         for _ in range(_DEPTH):
@@ -123,6 +143,8 @@ class _Snapshot:
         if isinstance(one, np.ndarray):
             if one.nbytes <= _BYTES and one.dtype != object:
                 self._track("an array", lambda: (one.tobytes(), one.copy()), lambda old: one.__setitem__(..., old))
+            else:
+                self.large.append(one)
             return ()
         if isinstance(one, Tensor):
             data, _ = self._track("a Tensor", partial(_tensor_key, one), partial(_reset, one))
@@ -147,7 +169,7 @@ class _Snapshot:
         owner = getattr(one, "__self__", None)
         if owner is not None:  # a method in C, such as `generator.random` and `items.pop`
             return (owner,)
-        # The definition of an op, which its first call completes; a logger, which notes the levels that it was asked for.
+        # The definition of an op, which its first call completes; a logger, which notes for which levels it was asked.
         if type(one).__module__ in (is_op.__module__, "logging"):
             return ()
         attributes, name = getattr(one, "__dict__", None), f"an attribute of a {type(one).__name__}"
