@@ -770,3 +770,10 @@ def test_a_question_that_only_values_answer_is_no_answer_that_is_caught(step):
     np.testing.assert_array_equal(scan(step, h, x)[1].numpy(), expected)
     with pytest.raises(NotCompiledError):
         scan(step, h, x, compiled=True)
+
+
+def test_a_sum_of_many_elements_is_compiled():
+    """Whether it has strides is a question to the array's type: one to a traced array would be the step's."""
+    x = Tensor(np.ones((1, 2**16 + 1)))
+    _, ys = scan(lambda h, u: (h, ops.sum(u * u)), Tensor(np.ones(())), x, compiled=True)
+    assert ys.tolist() == [2**16 + 1]

@@ -92,7 +92,7 @@ def pairwise_sum(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """
     xp, shape, (longest, block) = xp_of(x), x.shape, _BLOCKS if type(x) is HostArray else _BLOCKS_ON_DEVICE
     sum_of: Any = np.add.reduce if type(x) is HostArray else xp.sum  # as np.sum does, after a while
-    if x.size <= longest or not hasattr(x, "strides") or not is_floating(x.dtype):
+    if x.size <= longest or not hasattr(type(x), "strides") or not is_floating(x.dtype):
         return sum_of(x, axis=axis, keepdims=keepdims)
     axes = tuple(range(len(shape))) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     is_valid = len({a % len(shape) for a in axes if -len(shape) <= a < len(shape)}) == len(axes)

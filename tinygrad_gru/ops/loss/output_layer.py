@@ -159,6 +159,7 @@ def _in_blocks(x, weight, bias, targets, factors, wanted):
     size = max(_LEAST_ROWS, _BLOCK // classes)
     size = -(-rows // -(-rows // size))
     y, z, partial = np.empty(rows, x.dtype), np.empty((size, classes), x.dtype), None
+    bias = np.ascontiguousarray(bias)  # as native code needs it
     arrays = {"x": x, "weight": weight, "bias": bias}
     found = {name: np.empty_like(arrays[name]) for name, is_wanted in zip(_NAMES, wanted) if is_wanted}
     for start in range(0, rows, size):
