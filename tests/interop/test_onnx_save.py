@@ -380,6 +380,18 @@ def test_modules_that_are_no_graph_are_refused(tmp_path, function, reason):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "start", [lambda batch: np.arange(batch)[:, None], lambda batch: np.float32(batch)], ids=["by row", "by size"]
+)
+def test_an_initial_state_that_depends_on_the_batch_is_refused(tmp_path, start):
+    class Counted(Leaky):
+        def initial_state(self, batch):
+            return super().initial_state(batch) + start(batch).astype("float32")
+
+    with pytest.raises(InteropError, match="initial state h differs within a batch, or between batches: give a state"):
+        save(Recurrent.of(Counted)(3, 4), tmp_path / "no.onnx", draw(5, 2, 3))
+
+
 def test_arrays_computed_from_inputs_by_numpy_are_refused(tmp_path):
     class Shifted(Module):
         def __init__(self):

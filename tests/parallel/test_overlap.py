@@ -133,6 +133,13 @@ def test_a_step_that_is_given_up_has_sent_all_its_sums_before_the_next_one():
         assert case.step(case.backward) == (3, 0) and case.transport.begun == before + 6
 
 
+def test_a_step_that_is_given_up_before_the_first_gradient_has_sent_all_its_sums_too():
+    """Otherwise those of this rank's next step would be added to those that others have sent in this one."""
+    case = Case(2)
+    case.gradients.begin(2)
+    assert case.step(case.backward) == (3, 0) and case.transport.begun == 6
+
+
 @pytest.mark.parametrize("overlap", [True, False])
 def test_a_rank_that_gives_up_a_step_in_which_another_one_goes_on_is_named(overlap):
     """Otherwise the gradients of its next step would be added to those of the other's."""

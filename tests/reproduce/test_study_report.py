@@ -142,3 +142,16 @@ def test_curves_that_were_not_finite_are_left_out_of_the_picture_and_null_in_the
     write_report(found, tmp_path)
     runs = json.loads((tmp_path / "results.json").read_text())["tasks"]["line"]["cells"]["small"]["runs"]
     assert runs[0]["curve"] == [[0, None], [1, None], [10, 1.0]]
+
+
+def test_a_task_on_which_all_seeds_diverged_is_in_the_report_and_the_picture(tmp_path):
+    pytest.importorskip("matplotlib")
+    nan = float("nan")
+    found = outcome([nan, nan], [nan, nan])
+    found.study.tasks = {"line": replace(found.study.tasks["line"], published={})}
+    found = replace(found, diverged={key: ["at step 3"] * 2 for key in found.results})
+    for results in found.results.values():
+        results[:] = [result._replace(curve=[]) for result in results]
+    text = write_report(found, tmp_path)
+    assert text.count("diverged, with every seed") == 2 and (tmp_path / "picture.png").exists()
+    assert "is undecided. As well, undecided: there is no seed by which to compare Small and Large, and" in text

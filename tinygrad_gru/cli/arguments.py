@@ -125,7 +125,8 @@ def add_ranks(command: argparse.ArgumentParser, defaults: Any) -> None:
 
 
 def add_resume(command: argparse.ArgumentParser, what: str) -> None:
-    """Add the option that goes on with a run."""
+    """Add the option that goes on with a run; `goes_on` is what `main` says of the command when a signal stops it."""
+    command.set_defaults(goes_on="the same command with --resume auto")
     command.add_argument(
         "--resume", nargs="?", const="yes", choices=("yes", "auto"), metavar="auto",
         help=f"resume the run in --out; {what}; auto: or begin it",

@@ -25,8 +25,6 @@ from ..train.terminal import try_print
 from .arguments import (
     INTERRUPTED,
     NOT_LEARNED,
-    RESUMABLE,
-    Terminated,
     add_backend,
     add_ranks,
     add_resume,
@@ -35,7 +33,6 @@ from .arguments import (
     holds_run,
     new_run_folder,
     path,
-    raising_terminated,
     set_shards,
 )
 
@@ -116,17 +113,6 @@ def _read(options: argparse.Namespace) -> Table:
 
 def fit(options: argparse.Namespace) -> int:
     """Train on the rows of a CSV file; write the model, predictions for the last rows, a picture and a summary."""
-    try:
-        with raising_terminated():
-            return _fit(options)
-    except Terminated as signal_:  # by the loop itself, when all is saved
-        options.ranks.transport.failed(signal_)
-        if options.ranks.rank == 0:
-            try_print(f"stopped by {signal_}; the same command with --resume auto goes on", sys.stderr)
-        return RESUMABLE
-
-
-def _fit(options: argparse.Namespace) -> int:
     given = {name: getattr(options, name) for name in asdict(SeriesSettings("")) if hasattr(options, name)}
     if "features" in given:
         given["features"] = tuple(given["features"])

@@ -15,7 +15,7 @@ from ..train import CheckpointError, PlotError, TrainingError
 from ..train.terminal import discard_unwritten, open_standard_streams, try_print
 from ..version import __version__
 from . import cache, check, fit, learn, models, reproduce, show, train
-from .arguments import INTERRUPTED, NOT_LEARNED, Parser
+from .arguments import INTERRUPTED, NOT_LEARNED, RESUMABLE, Parser, Terminated, raising_terminated
 
 #: Commands whose work ranks share.
 _OF_RANKS = ("train", "fit")
@@ -38,10 +38,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         if options.name in _OF_RANKS:  # before all that could fail on one of them alone
             options.ranks = ALONE if job is None else init(exact=False, timeout=options.timeout)
-        with nullcontext() if getattr(options, "backend", None) is None else use(options.backend):
+        with (
+            nullcontext() if getattr(options, "goes_on", None) is None else raising_terminated(),
+            nullcontext() if getattr(options, "backend", None) is None else use(options.backend),
+        ):
             status = options.command(options)
         sys.stdout.flush()
         return status
+    except Terminated as error:
+        if (ranks := current()) is not None:
+            ranks.transport.failed(error)
+        if ranks is None or ranks.rank == 0:
+            try_print(f"stopped by {error}; {options.goes_on} goes on", sys.stderr)
+        return RESUMABLE
     except KeyboardInterrupt as error:
         if (ranks := current()) is not None:
             ranks.transport.failed(error)

@@ -13,7 +13,7 @@ from ..reproduce import STUDIES, report, run_study, write_report
 from ..reproduce.report import PICTURE
 from ..show import PlotError
 from ..train.terminal import try_print
-from .arguments import RESUMABLE, Terminated, add_backend, count, path, raising_terminated
+from .arguments import add_backend, count, path
 
 
 def add_to(commands: Any) -> None:
@@ -25,7 +25,7 @@ def add_to(commands: Any) -> None:
         "figures, with confidence intervals over seeds, and a picture. Without a name it lists the studies. Runs that "
         "are finished are kept in the folder, so the same command goes on where it was interrupted.",
     )
-    command.set_defaults(command=reproduce)
+    command.set_defaults(command=reproduce, goes_on="the same command")
     command.add_argument("study", nargs="?", metavar="name", help=f"one of {', '.join(STUDIES)}")
     command.add_argument("--data", type=path, help="the data file or its folder (default: downloaded, and kept)")
     command.add_argument("--task", nargs="+", metavar="NAME", help="some of its tasks (default: all)")
@@ -37,16 +37,7 @@ def add_to(commands: Any) -> None:
 
 
 def reproduce(options: argparse.Namespace) -> int:
-    """List the studies, or run one and print its report; stopped by SIGTERM or SIGHUP it can be gone on with."""
-    try:
-        with raising_terminated():
-            return _reproduce(options)
-    except Terminated as signal_:
-        try_print(f"stopped by {signal_}; the same command goes on", sys.stderr)
-        return RESUMABLE
-
-
-def _reproduce(options: argparse.Namespace) -> int:
+    """List the studies, or run one and print its report."""
     if options.study is None:
         print(listing())
         return 0

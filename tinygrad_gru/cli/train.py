@@ -41,7 +41,6 @@ from .arguments import (
     holds_run,
     new_run_folder,
     path,
-    raising_terminated,
     set_shards,
 )
 
@@ -96,15 +95,6 @@ def train(options: argparse.Namespace) -> int:
 
     Output that fails changes neither the run nor its exit status.
     """
-    try:
-        with raising_terminated():
-            return _train(options)
-    except Terminated as signal_:
-        try_print(f"stopped by {signal_}; the same command with --resume auto goes on", sys.stderr)
-        return RESUMABLE
-
-
-def _train(options: argparse.Namespace) -> int:
     given = {name: getattr(options, name) for name in asdict(TextSettings()) if hasattr(options, name)}
     ranks: Ranks = options.ranks
     if ranks.size > 1 and options.seconds is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from numbers import Integral
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -45,12 +45,6 @@ class Epochs(AnsweredKeywords, ABC, Generic[Batch]):
     """
 
     _keyword_hints = KEYWORDS
-    _has_parts: ClassVar[bool] = False
-
-    def __init_subclass__(cls, **settings: Any) -> None:
-        super().__init_subclass__(**settings)
-        if {"_part", *_WHOLE} & vars(cls).keys():
-            cls._has_parts = "_part" in vars(cls)  # that of a class above is not of the batches that this one makes
 
     def __init__(self, batches_per_epoch: int) -> None:
         self._batches_per_epoch = batches_per_epoch
@@ -98,7 +92,8 @@ class Epochs(AnsweredKeywords, ABC, Generic[Batch]):
     @property
     def reads_rows(self) -> bool:
         """Whether `next_rows` can be asked for rows: not if a derived class makes or changes batches as a whole."""
-        return self._has_parts and not _WHOLE & vars(self).keys()
+        makers = (vars(kind) for kind in type(self).__mro__ if {"_part", *_WHOLE} & vars(kind).keys())
+        return "_part" in next(makers) and not _WHOLE & vars(self).keys()
 
     def next_rows(self, choose: Callable[[int], slice]) -> tuple[Batch | None, int]:
         """Rows of the next batch, and how many it has: `choose` says which of so many. Only these are read.

@@ -172,6 +172,7 @@ class GradientSum:
         has left."""
         if self.shards is not None and self.overlap:  # a step is given up, of which other ranks may have sent more
             self._send(self.buckets)
+        self._arrange()
         for bucket in self.buckets:
             bucket.clear()
         self.optimizer.zero_grad()
@@ -184,7 +185,6 @@ class GradientSum:
         if not (self.overlap and is_last and self.shards is not None and self.pushed == self.shards - 1):
             yield
             return
-        self._arrange()
         for bucket in self.buckets:
             bucket.expect()
         complete = partial(self._complete, get_ident())
@@ -214,7 +214,7 @@ class GradientSum:
 
     def push(self) -> None:
         """Add the gradients of a shard."""
-        if not self.pushed:
+        if self.shards is None:
             self._arrange()
         for bucket in self.buckets:
             bucket.push()

@@ -106,8 +106,8 @@ class Ranks:
         if self.sums and all(gradients.is_whole for gradients in self.sums):
             raise ValueError("the shards of a batch follow those of another one without optimizer.step() between them")
         for gradients in self.sums:
-            gradients.overlap = gradients.overlap and len(self.sums) == 1  # they could send in another order elsewhere
             gradients.begin(len(self.own))
+            gradients.overlap = gradients.overlap and len(self.sums) == 1  # they could send in another order elsewhere
         position = random_stream().reserve(1)
         parts = self.cut(batch)
         for shard in self.own:

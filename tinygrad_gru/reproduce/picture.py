@@ -93,4 +93,4 @@ def _set_scale(axes: Any, lowest: list[float], highest: list[float]) -> None:
 
 
 def _spans_decades(values: list[float]) -> bool:
-    return min(values) > 0 and max(values) > 50 * min(values)
+    return min(values, default=0.0) > 0 and max(values) > 50 * min(values)

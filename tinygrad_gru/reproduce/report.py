@@ -167,8 +167,11 @@ def _difference(outcome: Outcome, task: str, first: str, second: str) -> tuple[I
     pairs = list(zip(*([result.quality for result in outcome.results[key]] for key in keys)))
     ended = [pair for pair in pairs if all(map(math.isfinite, pair))]
     difference = paired_difference(*zip(*ended)) if ended else interval([math.nan])
-    found = f"{_name(study, first)} − {_name(study, second)} is {difference.mean:+.3g}{_unit(study)}"
-    if difference.values > 1:
+    name, other = _name(study, first), _name(study, second)
+    found = f"{name} − {other} is {difference.mean:+.3g}{_unit(study)}"
+    if not ended:
+        found = f"there is no seed by which to compare {name} and {other}"
+    elif difference.values > 1:
         found += f" ({_PERCENT} interval, paired by seed, {difference.low:+.3g} to {difference.high:+.3g})"
     lost = " and ".join(
         f"{len(outcome.diverged[task, cell])} of {len(pairs)} seeds of {_name(study, cell)} diverged"

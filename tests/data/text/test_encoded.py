@@ -60,10 +60,11 @@ def test_shards_are_one_text(tmp_path, place):
         np.testing.assert_array_equal(ids_of(text)[1], ids_of(whole)[1])
 
 
-def test_shards_are_one_corpus_with_their_number_and_name(tmp_path):
+def test_shards_are_one_corpus_with_their_number_and_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     for number in range(3):
         write(tmp_path / f"{number}.txt")
-    for source, name in ((tmp_path, tmp_path.name), (tmp_path / "?.txt", "?.txt")):
+    for source, name in ((tmp_path, tmp_path.name), (tmp_path / "?.txt", "?.txt"), (".", tmp_path.name)):
         corpus, text = text_corpus(source), encoded_text(source)
         assert (corpus.name, corpus.files) == (text.name, text.files) == (name, 3)
         assert corpus.digest == text.digest

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -63,6 +64,10 @@ class NumberFormat:
         """Whether the text is a number."""
         return bool(self._form.fullmatch(text) or _INFINITY.fullmatch(text))
 
+    def count(self, texts: Counter[str]) -> int:
+        """How many of the texts are numbers."""
+        return sum(count for text, count in texts.items() if self.is_number(text))
+
 
 def parse_column(
     fields: Sequence[str], absent: frozenset[str], form: NumberFormat, kind: str | None, date_format: str | None
@@ -120,11 +125,12 @@ def _kind_of(fields: Sequence[str], present: list[str], absent: frozenset[str], 
         return "date"
     row = next(k for k, field in enumerate(fields) if field not in absent and not form.is_number(field))
     shown = f"{fields[row]!r:.80}"
-    counts = {pair: sum(map(NumberFormat(*pair).is_number, present)) for pair in _OTHER_FORMATS}
+    texts = Counter(present)  # of categories there are few different ones
+    counts = {pair: NumberFormat(*pair).count(texts) for pair in _OTHER_FORMATS}
     most = max(counts.values())
     if most == len(present) or 2 * most > len(present) >= 2 * numbers:
         fits = [pair for pair, count in counts.items() if count == most]
-        used = [pair for pair in fits if any(pair[1] in text for text in present)] or fits[:1]
+        used = [pair for pair in fits if any(pair[1] in text for text in texts)] or fits[:1]
         ways = ", or with ".join(f"decimal={decimal!r}, thousands={thousands!r}" for decimal, thousands in used)
         which = f"{shown} and the others" if most == len(present) else f"{most} of {len(present)} values"
         raise FieldError(

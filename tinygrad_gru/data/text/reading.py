@@ -40,7 +40,7 @@ def text_files(source: str | os.PathLike[str]) -> list[Path]:
 
 def name_of(source: str | os.PathLike[str], paths: Sequence[Path]) -> str:
     """What a text is called: as its file, or as its folder or pattern."""
-    return (paths[0] if len(paths) == 1 else Path(source)).name
+    return (paths[0] if len(paths) == 1 else Path(os.path.abspath(source))).name  # that of "." is empty
 
 
 def text_blocks(paths: Sequence[Path], size: int = _BLOCK) -> Iterator[tuple[int, str]]:

@@ -50,7 +50,7 @@ class Chung2014(Study):
         "improved in 5 epochs; a tenth of the input's keys is dropped, the same ones at all steps of a piece. Early "
         "stopping after 25 epochs without a better validation NLL, at the latest after 300.",
         "Nottingham: batches of 4, 100 epochs, the learning rate 0.01 (tanh-RNN: 0.005) after a rise over 5 % of the "
-        "steps, falling to 0 as a cosine. Rates and sizes of batches were tried in runs of 4 to 24 epochs; longer ones "
+        "steps, falling to 0 as a cosine. Rates and sizes of batches were tried in runs of 4 to 39 epochs; longer ones "
         "with these settings alone.",
         "What is measured is the weights of the epoch with the best validation NLL, with the NLL of the test split, "
         "once.",

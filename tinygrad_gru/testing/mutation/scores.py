@@ -115,7 +115,7 @@ def mutants(
     checks = _checks(op, oracle, shapes, domain, how)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # of the wrong values
-        profiles = _profiles(op, checks)
+        profiles, checks = _profiles(op, checks)
         results = [
             _run(op, name, operator, checks)
             for name, profile in profiles.items()
@@ -207,8 +207,10 @@ def _is_variadic(op: Any) -> bool:
     return any(p.kind is Parameter.VAR_POSITIONAL for p in signature(op.formula).parameters.values())
 
 
-def _profiles(op: Any, checks: Sequence[Callable]) -> dict[str, Profile]:
-    """Profiles of the calls of an op's rules while it is checked. Raises what the check raises."""
+def _profiles(op: Any, checks: Sequence[Callable]) -> tuple[dict[str, Profile], list[Callable]]:
+    """Profiles of the calls of an op's rules while it is checked, and the checks that call them, which alone can tell
+    a mutant. Raises what the check raises."""
+    calling = []
     profiles = {name: Profile() for name, rule in op.rules.items() if rule is not None}
 
     def recorder(name: str) -> Callable[[Call], Any]:
@@ -221,13 +223,16 @@ def _profiles(op: Any, checks: Sequence[Callable]) -> dict[str, Profile]:
 
     with _with_rules(op, {name: _intercepted(op, name, recorder(name)) for name in profiles}):
         for check in checks:
+            before = sum(profile.calls for profile in profiles.values())
             check(compiled=False)
+            if sum(profile.calls for profile in profiles.values()) > before:
+                calling.append(check)
         shapes = {name: list(profile.shapes) for name, profile in profiles.items()}
-        for check in checks:
+        for check in calling:
             check()
     for name, profile in profiles.items():
         profile.shapes = shapes[name]  # those inside a scan are only compared with themselves
-    return profiles
+    return profiles, calling
 
 
 def _run(op: Any, name: str, operator: MutationOperator, checks: Sequence[Callable]) -> Mutant:

@@ -23,6 +23,7 @@ from ..callbacks import Callback
 from ..fit import fit
 from ..folder import RunFolder
 from ..history import History
+from ..sharded import ranks_for
 from ..terminal import Progress
 from .features import Features, filled, usable
 from .model import SeriesModel, target_values
@@ -106,13 +107,7 @@ class SeriesRun:
     def __init__(
         self, table: Table, settings: SeriesSettings, device: str | None = None, ranks: Ranks | None = None
     ) -> None:
-        ranks = ranks or ALONE
-        if settings.shards is None and ranks.size > 1:
-            raise ValueError(
-                f"shards: {ranks.size} ranks share a batch that is cut into shards, and the run has none: begin "
-                "it with shards=4 (--shards 4), also in one process"
-            )
-        self.ranks = None if settings.shards is None else ranks.with_shards(settings.shards)
+        self.ranks = ranks_for(ranks or ALONE, settings.shards)
         kind = kind_of(table[settings.target])
         if kind == "date":
             raise ValueError(f"target: {settings.target!r} holds dates: expected numbers or categories")

@@ -35,6 +35,18 @@ def ranks_of(given: str | Ranks | None) -> Ranks | None:
     return parallel.init(given)
 
 
+def ranks_for(ranks: Ranks, shards: int | None) -> Ranks | None:
+    """The ranks with the shards of a run; None for a run without any, which several ranks cannot share: ValueError."""
+    if shards is not None:
+        return ranks.with_shards(shards)
+    if ranks.size > 1:
+        raise ValueError(
+            f"shards: {ranks.size} ranks share a batch that is cut into shards, and the run has none: begin "
+            "it with shards=4 (--shards 4), also in one process"
+        )
+    return None
+
+
 def make_trainer(ranks: Ranks | None, *inputs: Any, **settings: Any) -> Trainer:
     """A Trainer, or with ranks a ShardedTrainer."""
     return Trainer(*inputs, **settings) if ranks is None else ShardedTrainer(*inputs, ranks=ranks, **settings)

@@ -26,7 +26,7 @@ from ...trees import leaves
 from ...version import RenamedAttribute, __version__
 from ..folder import RunFolder
 from ..loop import GRACE, Loop
-from ..sharded import make_trainer
+from ..sharded import make_trainer, ranks_for
 from ..trainer import TRAINER_STATE, TrainingError
 from .evaluate import character_losses, excerpts, leading_spaces
 from .model import CharacterModel
@@ -100,11 +100,7 @@ class TextRun:
     ) -> None:
         self.settings, self.origin = settings, origin
         ranks = ranks or ALONE
-        if settings.shards is None and ranks.size > 1:
-            raise ValueError(
-                f"shards: {ranks.size} ranks share a batch that is cut into shards, and the run has none: begin "
-                "it with shards=4 (--shards 4), also in one process"
-            )
+        shared = ranks_for(ranks, settings.shards)
         self.extended_from: list[int] = []  # the numbers of characters with which it was to end before
         backend = resolve(device)
         self.corpus = (
@@ -124,9 +120,8 @@ class TextRun:
         schedule = WarmupLinear(optimizer, settings.steps, warmup=_WARMUP)
         stream = TextStream(self.training, settings.window, settings.batch, _CHUNK, settings.seed)
         self.trainer = make_trainer(
-            None if settings.shards is None else ranks.with_shards(settings.shards),
-            self.model, character_loss, optimizer, stream, schedule, clip_norm=_MAX_NORM, precision=settings.precision,
-            compiled=settings.compile_mode, carry_state=True,
+            shared, self.model, character_loss, optimizer, stream, schedule, clip_norm=_MAX_NORM,
+            precision=settings.precision, compiled=settings.compile_mode, carry_state=True,
         )  # fmt: skip
 
     def _vocabulary(self) -> CharacterVocabulary:

@@ -150,11 +150,14 @@ def _initial_states(
 def _initial_rows(cell: nn.Cell) -> list[np.ndarray | None]:
     """Of each part of a cell's initial carry its row, which all sequences of a batch begin with; None for zeros."""
     rows: list[np.ndarray | None] = []
-    for name, part in zip(cell.states, flatten(cell.initial_state(2))):
-        row, other = part.data
+    for name, *parts in zip(cell.states, *(flatten(cell.initial_state(batch)) for batch in (2, 3))):
+        row, *others = (row for part in parts for row in part.data)
         learned = vars(cell).get(f"{name}_0")
-        if not np.array_equal(row, other, equal_nan=True):
-            raise InteropError(f"{type(cell).__name__}: its initial state {name} differs within a batch: give a state")
+        if not all(np.array_equal(row, other, equal_nan=True) for other in others):
+            raise InteropError(
+                f"{type(cell).__name__}: its initial state {name} differs within a batch, or between batches: give a "
+                "state"
+            )
         if learned is not None and np.array_equal(row, learned.data, equal_nan=True):
             rows.append(learned.data)  # a parameter, by its name
         else:
