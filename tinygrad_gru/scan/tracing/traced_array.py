@@ -104,8 +104,7 @@ class _Namespace(DuckNamespace):
         graph, values = self._values(*operands)
         wide = [x for x in operands if type(x) is np.float64]
         if wide and (function in _EXACT or not all(fits(x, value.dtype) for x in wide for value in values)):
-            arrays = [value if value.op == "scalar" else TracedArray(graph, value) for value in values]
-            values = [x if isinstance(x, Value) else self.astype(x, np.float64).value for x in arrays]
+            values = [v if v.op == "scalar" else self.astype(TracedArray(graph, v), np.float64).value for v in values]
         shape = broadcast_shape(values)
         dtype = np.dtype(bool) if function in COMPARISONS else dtype_of(function, values)
         return TracedArray(graph, graph.add(function, values, shape, dtype))
