@@ -149,8 +149,8 @@ class _Snapshot:
         if isinstance(one, Tensor):
             data, _ = self._track("a Tensor", partial(_tensor_key, one), partial(_reset, one))
             return (data,)
-        if isinstance(one, np.random.Generator):
-            bits = one.bit_generator
+        if isinstance(one, (np.random.Generator, np.random.BitGenerator)):
+            bits = getattr(one, "bit_generator", one)
             self._track(_GENERATOR, lambda: (repr(bits.state), bits.state), lambda old: setattr(bits, "state", old))
             return ()
         if isinstance(one, np.random.RandomState):

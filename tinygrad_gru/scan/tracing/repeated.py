@@ -52,7 +52,8 @@ class Repetition:
                 set_random_state(before)
         if other.key != trace.key or not all(map(_is_equal, trace.constants, other.constants)):
             raise Untraceable(
-                "it computes something else each time it is called: it counts, draws numbers, or reads a clock",
+                "it computes something else each time it is called: it counts, draws numbers, or reads a clock (it was "
+                "called twice to see that, and where it counts is not known, so nothing there is undone)",
                 "a value that the next step needs is a part of the carry; `randn` and `rand` of tinygrad_gru draw at "
                 "every step, or numbers drawn before are an x",
             )
