@@ -706,7 +706,7 @@ RANDOM = {
     "random.Random": lambda: random.Random(1).random,
     "a random.Random": lambda: partial(random.Random(1).gauss, 0, 1),
     "RandomState": lambda: np.random.RandomState(1).rand,
-    "a bit generator": lambda: lambda bits=np.random.PCG64(1): np.random.Generator(bits).random(),
+    "a bit generator": lambda: partial(lambda bits: np.random.Generator(bits).random(), np.random.PCG64(1)),
     "imported from numpy": lambda: [np.random.seed(1), lambda draw=np.random.randn: draw()][1],
     "imported from random": lambda: [random.seed(1), lambda draw=random.gauss: draw(0, 1)][1],
 }
