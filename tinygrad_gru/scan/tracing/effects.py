@@ -150,7 +150,7 @@ class _Snapshot:
             data, _ = self._track("a Tensor", partial(_tensor_key, one), partial(_reset, one))
             return (data,)
         if isinstance(one, (np.random.Generator, np.random.BitGenerator)):
-            bits = getattr(one, "bit_generator", one)
+            bits: Any = getattr(one, "bit_generator", one)
             self._track(_GENERATOR, lambda: (repr(bits.state), bits.state), lambda old: setattr(bits, "state", old))
             return ()
         if isinstance(one, np.random.RandomState):
