@@ -59,11 +59,6 @@ def function_of(name: str, case: Case) -> Callable[..., Any]:
     return case.function or getattr(ops, name)
 
 
-#: Ops without mutants, for specs are too small to call their rules: the blocks of `linear_cross_entropy`, which keep the
-#: contract in tests/ops/test_linear_cross_entropy.py, to rounding.
-BEYOND_SPECS = frozenset({"_log_likelihoods"})
-
-
 def check_case(name: str, case: Case, backend: str | Backend = "numpy", **options: Any) -> Report:
     """Check the op of that name by one of its specs.
 
