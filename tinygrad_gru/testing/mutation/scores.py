@@ -36,8 +36,8 @@ from ..contract import check_op
 from ..op_specs import CHECKED_BY, OP_SPECS, check_case
 from .operators import Call, MutationOperator, Profile, mutation_operators, parts_of
 
-#: Ops without mutants, for specs are too small to call their rules: the blocks of `linear_cross_entropy`, which keep the
-#: contract in tests/ops/test_linear_cross_entropy.py, to rounding.
+#: Ops without mutants, for specs are too small to call their rules: the blocks of `linear_cross_entropy`, which keep
+#: the contract in tests/ops/test_linear_cross_entropy.py, to rounding.
 _BEYOND_SPECS = frozenset({"_log_likelihoods"})
 
 
